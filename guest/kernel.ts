@@ -1,0 +1,178 @@
+import type { Log } from '../shared/lib/log.ts';
+import type { PausableClock } from '../shared/lib/pausable-clock.ts';
+import type { PfnRange } from '../shared/lib/pfn-ranges.ts';
+import { Prng } from '../shared/lib/prng.ts';
+import { readPairs } from '../shared/protocol/bodies.ts';
+import { type HostToGuest, Op } from '../shared/protocol/messages.ts';
+import { BalloonStatistics, type LinuxVersion } from './drivers/balloon-stats.ts';
+import { DriverCore, type DriverVerb } from './drivers/driver-core.ts';
+import { VirtioBalloon } from './drivers/virtio-balloon.ts';
+import { VirtioDevice, type VirtioPort } from './drivers/virtio-device.ts';
+import { GuestMemory } from './mm/memory.ts';
+import { Compaction } from './mm/move/compaction.ts';
+import { RecordedPages } from './mm/move/recorded-pages.ts';
+import { SpacePages } from './mm/move/space-pages.ts';
+import type { FreeListDump } from './mm/page/image.ts';
+import type { PageDump } from './mm/page/page-dump.ts';
+import { PageReporting } from './mm/page/reporting.ts';
+import { OomNotifierChain } from './mm/reclaim/oom.ts';
+import { OutOfMemory } from './mm/reclaim/out-of-memory.ts';
+import { Shrinkers } from './mm/reclaim/shrinkers.ts';
+import { bootSpaces } from './mm/space/boot-spaces.ts';
+import { HugePagePool } from './mm/space/huge-page-pool.ts';
+import type { Spaces } from './mm/space/spaces.ts';
+import { newVmstat, type Vmstat } from './mm/vmstat.ts';
+import { Scheduler, type Task } from './sched/scheduler.ts';
+import { Workqueue } from './sched/workqueue.ts';
+import { ProcessTable } from './workload/processes.ts';
+import { type Program, startProgram } from './workload/programs.ts';
+
+export interface KernelOptions {
+  readonly memoryBytes: number;
+  readonly image?: FreeListDump;
+  /** What an image does not tell of the frames in use; only with `image`. */
+  readonly imagePages?: PageDump;
+  /** page_poison=1 on the kernel's command line. */
+  readonly pagePoison?: boolean;
+  readonly clock: PausableClock;
+  readonly seed: number;
+  readonly linux: LinuxVersion;
+  readonly log: Log;
+  readonly port: VirtioPort;
+}
+
+/**
+ * One boot of a guest: memory, scheduler, the balloon behind its virtio device, processes. A
+ * power-on makes a new one. It has no socket and no timer but those it is given.
+ */
+export class Kernel {
+  readonly memory: GuestMemory;
+  readonly vmstat: Vmstat = newVmstat();
+  readonly scheduler: Scheduler;
+  readonly device: VirtioDevice;
+  readonly balloon: VirtioBalloon;
+  readonly core: DriverCore;
+  readonly oomNotifiers = new OomNotifierChain();
+  readonly shrinkers = new Shrinkers();
+  readonly pageReporting: PageReporting;
+  readonly spaces: Spaces;
+  readonly processes: ProcessTable;
+  readonly compaction: Compaction;
+  readonly hugePagePool: HugePagePool;
+  readonly statistics: BalloonStatistics;
+  readonly #prng: Prng;
+
+  constructor(options: KernelOptions) {
+    const { clock, log } = options;
+    this.#prng = new Prng(options.seed);
+    this.memory = GuestMemory.boot({
+      memoryBytes: options.memoryBytes,
+      ...(options.image === undefined ? {} : { image: options.image }),
+      pagePoison: options.pagePoison ?? false,
+    });
+    this.scheduler = new Scheduler(clock);
+    const workqueue = new Workqueue(this.scheduler);
+    this.pageReporting = new PageReporting({
+      zones: this.memory.allocator.zones,
+      scheduler: this.scheduler,
+      workqueue,
+    });
+    this.device = new VirtioDevice(this.scheduler, options.port, log);
+    this.statistics = new BalloonStatistics(this.memory, this.vmstat, options.linux);
+    this.balloon = new VirtioBalloon({
+      device: this.device,
+      memory: this.memory,
+      scheduler: this.scheduler,
+      workqueue,
+      oomNotifiers: this.oomNotifiers,
+      shrinkers: this.shrinkers,
+      pageReporting: this.pageReporting,
+      statistics: this.statistics,
+      log,
+    });
+    this.core = new DriverCore({
+      device: this.device,
+      driver: this.balloon,
+      workqueue,
+      scheduler: this.scheduler,
+    });
+    const { vmstat, scheduler } = this;
+    const { allocator } = this.memory;
+    this.spaces = bootSpaces({ allocator, vmstat, scheduler });
+    this.processes = new ProcessTable({ spaces: this.spaces, log });
+    this.compaction = new Compaction({
+      allocator,
+      balloons: this.memory.balloons,
+      // Whose the pages of a recorded guest are nobody knows: they have no address spaces.
+      lru:
+        options.image === undefined
+          ? new SpacePages(this.spaces)
+          : new RecordedPages(allocator, options.imagePages),
+    });
+    const shrink = (): number => this.spaces.hugePages.splitDeferred() + this.shrinkers.shrink();
+    const outOfMemory = new OutOfMemory({
+      allocator,
+      vmstat,
+      notifiers: this.oomNotifiers,
+      killWorst: () => this.processes.killWorst(),
+      shrink,
+    });
+    const onStall = (): void => {
+      vmstat.allocstall++;
+    };
+    this.spaces.supply.slowPath = this.compaction.slowPath(outOfMemory, { shrink, onStall });
+    this.hugePagePool = new HugePagePool(this.spaces.supply, vmstat);
+  }
+
+  /** compact_memory: moves what can be moved, until the scanners of every zone have met. */
+  compactMemory(): Task {
+    const task = this.scheduler.spawn('compact_memory', this.compaction.compactMemory());
+    this.scheduler.run();
+    return task;
+  }
+
+  get regions(): readonly PfnRange[] {
+    return this.memory.regions;
+  }
+
+  /** Delivers one message of the host, then runs what it made ready. */
+  handle(message: HostToGuest): void {
+    switch (message[0]) {
+      case Op.discard:
+        this.memory.discard(readPairs(message[1]));
+        break;
+      case Op.unplug:
+        this.core.requestUnplug(message[1]);
+        break;
+      case Op.device: {
+        this.device.handle(message);
+        // A device where there was one is a new host's.
+        const isNew = !this.core.hasDevice;
+        const body = isNew ? this.core.plug() : this.core.newHost();
+        this.scheduler.spawn(isNew ? 'virtio probe' : 'new host', body);
+        break;
+      }
+      default:
+        // What the host sent before it knew that the device was given back is void.
+        if (this.core.hasDevice) this.device.handle(message);
+    }
+    this.scheduler.run();
+  }
+
+  /** Starts an operator's action; throws DriverError when the driver's state forbids it. */
+  verb(verb: DriverVerb): Task {
+    const task = this.scheduler.spawn(verb, this.core.begin(verb));
+    this.scheduler.run();
+    return task;
+  }
+
+  /** Starts a program of `guest/workload` as a process. */
+  start(program: Program): Task {
+    const process = this.processes.create(program.name);
+    const prng = this.#prng.fork(`process ${process.pid}`);
+    const world = { processes: this.processes, prng };
+    const task = this.scheduler.spawn(program.name, startProgram(program, process, world));
+    this.scheduler.run();
+    return task;
+  }
+}

@@ -1,0 +1,197 @@
+import { assert, fail } from '../../../shared/lib/assert.ts';
+import { PAGE_EVENT, PAGE_STATE } from '../page/page-lifecycle.ts';
+import { isListEmpty, listAdd, listDel, listNext, listPrevious } from '../page/page-list.ts';
+import { zoneIndexOf } from '../page/zone.ts';
+import type { Balloons } from './balloons.ts';
+import type { BalloonMigration, Book } from './book.ts';
+import {
+  balloonPageDequeue,
+  balloonPageEnqueue,
+  balloonPageIsolate,
+  balloonPagePutback,
+} from './procedures.ts';
+
+export interface BalloonOptions {
+  /** True when DEFLATE_ON_OOM is not negotiated: managed pages shrink with every page taken. */
+  readonly adjustManagedPageCount: boolean;
+  /** Left out: pages of this balloon stay where they are. */
+  readonly migration?: BalloonMigration;
+}
+
+/**
+ * Linux 6.1's balloon_dev_info: the book of one balloon device (4.3 of the facts). A page that is
+ * taken in goes to the head of the list and pages are given back from the head: last in, first
+ * out, but for pages that were put back. A page is on the list or isolated, never both.
+ *
+ * Not emulated: pages_lock itself (one CPU; where it matters the procedures say so), page types
+ * and private data as such: the frame's lifecycle state and book number stand for them.
+ */
+export class BalloonDevInfo implements Book {
+  readonly migration: BalloonMigration | undefined;
+  readonly #balloons: Balloons;
+  readonly #adjust: boolean;
+  readonly #enqueueFrame = balloonPageEnqueue.newFrame(0, 0);
+  readonly #dequeueFrame = balloonPageDequeue.newFrame(0);
+  readonly #isolateFrame = balloonPageIsolate.newFrame(0);
+  readonly #putbackFrame = balloonPagePutback.newFrame(0);
+  /** Number on this book's frames and head of its list, while it holds any; 0 while it is empty. */
+  #number = 0;
+  #list = -1;
+  #length = 0;
+  #isolatedPages = 0;
+  /** Isolated pages that another has replaced already, with their number still on them. */
+  #replacedPages = 0;
+  #unreleasedPages = 0;
+
+  /** Made by GuestMemory.newBalloon. */
+  constructor(balloons: Balloons, options: BalloonOptions) {
+    this.#balloons = balloons;
+    this.#adjust = options.adjustManagedPageCount;
+    this.migration = options.migration;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get isolatedPages(): number {
+    return this.#isolatedPages;
+  }
+
+  /**
+   * balloon_page_enqueue, and fill_balloon's adjust_managed_page_count(-1). The page was had from
+   * allocBalloonPage and becomes the first of the list.
+   */
+  enqueue(pfn: number): void {
+    if (this.#number === 0) [this.#number, this.#list] = this.#balloons.bind(this);
+    const frame = this.#enqueueFrame;
+    balloonPageEnqueue.start(frame);
+    frame[1] = pfn;
+    frame[2] = this.#number;
+    balloonPageEnqueue.run(frame, this.#balloons);
+    this.#balloons.events.balloon_inflate++;
+    if (this.#adjust) this.#balloons.adjustManagedPageCount(pfn, -1);
+  }
+
+  /** As `enqueue`, for a page that was out of the managed pages before: of a recorded guest. */
+  adopt(pfn: number): void {
+    if (this.#adjust) this.#balloons.adjustManagedPageCount(pfn, 1);
+    this.enqueue(pfn);
+  }
+
+  /**
+   * balloon_page_dequeue: the PFN of the first page that is neither locked nor isolated, or -1.
+   * The caller owns it until `release`. Asking an empty book without isolated pages is a BUG (I7).
+   */
+  dequeue(): number {
+    const { pages } = this.#balloons;
+    const frame = this.#dequeueFrame;
+    for (let pfn = this.#first(); pfn !== this.#list; pfn = listNext(pages.words, pfn)) {
+      balloonPageDequeue.start(frame);
+      frame[1] = pfn;
+      if (balloonPageDequeue.run(frame, this.#balloons) === 'skipped') continue;
+      this.#balloons.events.balloon_deflate++;
+      this.#unreleasedPages++;
+      return pfn;
+    }
+    if (this.#length === 0 && this.#isolatedPages === 0) fail('balloon pages are lost');
+    return -1;
+  }
+
+  /**
+   * What release_pages_balloon does to one page that was dequeued and told to the host: the
+   * managed pages grow again (in 6.1 not before now), then put_page.
+   */
+  release(pfn: number): void {
+    assert(this.#unreleasedPages > 0, 'a page is released once, after it was dequeued');
+    this.#unreleasedPages--;
+    if (this.#adjust) this.#balloons.adjustManagedPageCount(pfn, 1);
+    this.#balloons.allocator.putPage(pfn);
+  }
+
+  /** isolate_movable_page: false when the page could not be had. */
+  isolate(pfn: number): boolean {
+    const frame = this.#isolateFrame;
+    balloonPageIsolate.start(frame);
+    frame[1] = pfn;
+    return balloonPageIsolate.run(frame, this.#balloons) === 'isolated';
+  }
+
+  /** putback_movable_pages for one isolated page: it becomes the first of the list. */
+  putback(pfn: number): void {
+    const frame = this.#putbackFrame;
+    balloonPagePutback.start(frame);
+    frame[1] = pfn;
+    balloonPagePutback.run(frame, this.#balloons);
+  }
+
+  *pfns(): Generator<number> {
+    if (this.#number === 0) return;
+    const { words } = this.#balloons.pages;
+    let pfn = listPrevious(words, this.#list);
+    for (; pfn !== this.#list; pfn = listPrevious(words, pfn)) yield pfn;
+  }
+
+  insertPage(pfn: number): void {
+    const { pages } = this.#balloons;
+    pages.states.step(pfn, PAGE_EVENT.inflate);
+    pages.setBook(pfn, this.#number);
+    listAdd(pages.words, pfn, this.#list);
+    this.#length++;
+  }
+
+  deletePage(pfn: number): void {
+    const { pages } = this.#balloons;
+    const listed = pages.states.stateOf(pfn) === PAGE_STATE.balloon;
+    pages.states.step(pfn, PAGE_EVENT.deflate);
+    pages.setBook(pfn, 0);
+    if (!listed) {
+      this.#replacedPages--;
+    } else {
+      listDel(pages.words, pfn);
+      this.#length--;
+    }
+    this.#unbindIfEmpty();
+  }
+
+  replacePage(oldPfn: number, newPfn: number): void {
+    const { pages } = this.#balloons;
+    pages.states.step(oldPfn, PAGE_EVENT.replace);
+    this.insertPage(newPfn);
+    this.#isolatedPages--;
+    this.#replacedPages++;
+    this.#balloons.events.balloon_migrate++;
+    if (!this.#adjust || zoneIndexOf(oldPfn) === zoneIndexOf(newPfn)) return;
+    this.#balloons.adjustManagedPageCount(oldPfn, 1);
+    this.#balloons.adjustManagedPageCount(newPfn, -1);
+  }
+
+  unlinkPage(pfn: number): void {
+    const { pages } = this.#balloons;
+    pages.states.step(pfn, PAGE_EVENT.isolate);
+    listDel(pages.words, pfn);
+    this.#length--;
+    this.#isolatedPages++;
+  }
+
+  relinkPage(pfn: number): void {
+    const { pages } = this.#balloons;
+    pages.states.step(pfn, PAGE_EVENT.putback);
+    listAdd(pages.words, pfn, this.#list);
+    this.#length++;
+    this.#isolatedPages--;
+  }
+
+  /** A book without pages has no number: others may have it. */
+  #unbindIfEmpty(): void {
+    if (this.#length + this.#isolatedPages + this.#replacedPages > 0) return;
+    assert(isListEmpty(this.#balloons.pages.words, this.#list), 'a book of no pages has no list');
+    this.#balloons.unbind(this.#number);
+    this.#number = 0;
+  }
+
+  /** The first page, or the list's own number: an unbound book has none. */
+  #first(): number {
+    return this.#number === 0 ? this.#list : listNext(this.#balloons.pages.words, this.#list);
+  }
+}

@@ -1,0 +1,172 @@
+import { setup } from 'xstate';
+import { fail } from '../../../shared/lib/assert.ts';
+import { type Frame, procedure, WAIT, YES_NO } from '../../../shared/lifecycle/procedure.ts';
+import { PAGE_STATE, pageLifecycle } from '../page/page-lifecycle.ts';
+import type { BalloonWorld } from './book.ts';
+
+/**
+ * What happens to one balloon page, as stepped procedures: enqueue, dequeue, isolate and put back
+ * of Linux 6.1 (mm/balloon_compaction.c and the movable-page part of mm/migrate.c; 4.3 of the
+ * facts). Each effect names the lock that makes it atomic. Slot 1 of the frame is the PFN.
+ */
+
+const PFN = 1;
+const { yes, no } = YES_NO;
+/** A procedure that cannot be refused has one event. */
+const YES = { yes: 0 } as const;
+
+const MOVABLE_STATES = pageLifecycle.table.tagMask('movable');
+
+function isMovable(frame: Frame, world: BalloonWorld): boolean {
+  return ((MOVABLE_STATES >>> world.pages.states.stateOf(frame[PFN])) & 1) === 1;
+}
+
+const enqueueMachine = setup({}).createMachine({
+  id: 'balloon_page_enqueue',
+  initial: 'lock',
+  states: {
+    lock: { on: { yes: 'insert' } },
+    insert: { on: { yes: 'unlock' } },
+    unlock: { on: { yes: 'enqueued' } },
+    enqueued: { type: 'final' },
+  },
+});
+
+/** Slot 2 of the frame is the number of the book that takes the page in. */
+export const balloonPageEnqueue = procedure(enqueueMachine, YES, {
+  /** pages_lock. Nobody else can have a new page: if somebody does, memory is corrupt. */
+  lock: (frame, world: BalloonWorld) => {
+    if (!world.pages.tryLock(frame[PFN])) fail('a page to enqueue is locked by someone else');
+    return yes;
+  },
+  /** pages_lock and page lock: balloon_page_insert. */
+  insert: (frame, world) => {
+    world.bookNumbered(frame[2]).insertPage(frame[PFN]);
+    return yes;
+  },
+  /** pages_lock. */
+  unlock: (frame, world) => {
+    world.pages.unlock(frame[PFN]);
+    return yes;
+  },
+});
+
+const dequeueMachine = setup({}).createMachine({
+  id: 'balloon_page_dequeue',
+  initial: 'lock',
+  states: {
+    lock: { on: { yes: 'recheck', no: 'skipped' } },
+    recheck: { on: { yes: 'remove', no: 'giveUp' } },
+    remove: { on: { yes: 'unlock' } },
+    unlock: { on: { yes: 'dequeued' } },
+    giveUp: { on: { yes: 'skipped' } },
+    dequeued: { type: 'final' },
+    skipped: { type: 'final' },
+  },
+});
+
+export const balloonPageDequeue = procedure(dequeueMachine, YES_NO, {
+  /** pages_lock. A locked page is being migrated: the walk goes on to the next. */
+  lock: (frame, world: BalloonWorld) => (world.pages.tryLock(frame[PFN]) ? yes : no),
+  /** pages_lock and page lock: not isolated meanwhile. */
+  recheck: (frame, world) =>
+    world.pages.states.stateOf(frame[PFN]) === PAGE_STATE.balloon ? yes : no,
+  /** pages_lock and page lock: balloon_page_delete. */
+  remove: (frame, world) => {
+    world.bookOf(frame[PFN]).deletePage(frame[PFN]);
+    return yes;
+  },
+  /** pages_lock. */
+  unlock: (frame, world) => {
+    world.pages.unlock(frame[PFN]);
+    return yes;
+  },
+  /** pages_lock. */
+  giveUp: (frame, world) => {
+    world.pages.unlock(frame[PFN]);
+    return yes;
+  },
+});
+
+const isolateMachine = setup({}).createMachine({
+  id: 'balloon_page_isolate',
+  initial: 'pin',
+  states: {
+    pin: { on: { yes: 'look', no: 'refused' } },
+    look: { on: { yes: 'lock', no: 'unpin' } },
+    lock: { on: { yes: 'recheck', no: 'unpin' } },
+    recheck: { on: { yes: 'unlink', no: 'unlock' } },
+    unlink: { on: { yes: 'release' } },
+    release: { on: { yes: 'isolated' } },
+    unlock: { on: { yes: 'unpin' } },
+    unpin: { on: { yes: 'refused' } },
+    isolated: { type: 'final' },
+    refused: { type: 'final' },
+  },
+});
+
+/** isolate_movable_page on a balloon page. Isolated, the page keeps the isolator's reference. */
+export const balloonPageIsolate = procedure(isolateMachine, YES_NO, {
+  /** Atomic by itself: get_page_unless_zero. */
+  pin: (frame, world: BalloonWorld) => (world.pages.getUnlessZero(frame[PFN]) ? yes : no),
+  /** No lock: a page that is no balloon's must not have its lock touched. */
+  look: (frame, world) => (isMovable(frame, world) ? yes : no),
+  /** Atomic by itself: trylock_page. Held by enqueue, dequeue or another isolation. */
+  lock: (frame, world) => (world.pages.tryLock(frame[PFN]) ? yes : no),
+  /** Page lock: still in a balloon and not isolated by another. */
+  recheck: (frame, world) =>
+    world.pages.states.stateOf(frame[PFN]) === PAGE_STATE.balloon ? yes : no,
+  /** Page lock and pages_lock: balloon_page_isolate. */
+  unlink: (frame, world) => {
+    world.bookOf(frame[PFN]).unlinkPage(frame[PFN]);
+    return yes;
+  },
+  release: (frame, world) => {
+    world.pages.unlock(frame[PFN]);
+    return yes;
+  },
+  unlock: (frame, world) => {
+    world.pages.unlock(frame[PFN]);
+    return yes;
+  },
+  /** Atomic by itself: put_page, which frees a page that was deflated meanwhile. */
+  unpin: (frame, world) => {
+    world.allocator.putPage(frame[PFN]);
+    return yes;
+  },
+});
+
+const putbackMachine = setup({}).createMachine({
+  id: 'balloon_page_putback',
+  initial: 'lock',
+  states: {
+    lock: { on: { yes: 'recheck' } },
+    recheck: { on: { yes: 'relink', no: 'unlock' } },
+    relink: { on: { yes: 'unlock' } },
+    unlock: { on: { yes: 'put' } },
+    put: { on: { yes: 'done' } },
+    done: { type: 'final' },
+  },
+});
+
+/** The movable-page part of putback_movable_pages for one isolated page. */
+export const balloonPagePutback = procedure(putbackMachine, YES_NO, {
+  /** Waits: lock_page. */
+  lock: (frame, world: BalloonWorld) => (world.pages.tryLock(frame[PFN]) ? yes : WAIT),
+  /** Page lock: still the balloon's. */
+  recheck: (frame, world) => (isMovable(frame, world) ? yes : no),
+  /** Page lock and pages_lock: balloon_page_putback. */
+  relink: (frame, world) => {
+    world.bookOf(frame[PFN]).relinkPage(frame[PFN]);
+    return yes;
+  },
+  unlock: (frame, world) => {
+    world.pages.unlock(frame[PFN]);
+    return yes;
+  },
+  /** Atomic by itself: drops the isolator's reference. */
+  put: (frame, world) => {
+    world.allocator.putPage(frame[PFN]);
+    return yes;
+  },
+});

@@ -1,0 +1,304 @@
+import { assert } from '../../../shared/lib/assert.ts';
+import type { PageAllocator } from '../page/alloc.ts';
+import { PAGE_EVENT, PAGE_STATE } from '../page/page-lifecycle.ts';
+import { listAdd, listAddTail, listDel } from '../page/page-list.ts';
+import {
+  type Frames,
+  PG_ACTIVE,
+  PG_ISOLATED,
+  PG_MLOCKED,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+  PG_UNEVICTABLE,
+} from '../space/frames.ts';
+import type { Vmstat, VmstatName } from '../vmstat.ts';
+import { PageVec } from './page-vec.ts';
+
+/** The lists of a node, by number. */
+export const LRU = {
+  inactiveAnon: 0,
+  activeAnon: 1,
+  inactiveFile: 2,
+  activeFile: 3,
+  unevictable: 4,
+} as const;
+const LIST_NAMES = [
+  'nr_inactive_anon',
+  'nr_active_anon',
+  'nr_inactive_file',
+  'nr_active_file',
+  'nr_unevictable',
+] as const satisfies readonly VmstatName[];
+
+export interface LruOptions {
+  readonly frames: Frames;
+  readonly allocator: PageAllocator;
+  readonly vmstat: Vmstat;
+  /** release_pages: drops one reference of each page. */
+  readonly release: (pfns: Int32Array, count: number) => void;
+}
+
+/**
+ * The LRU lists of the one node as Linux 6.1 keeps them: new pages wait in a batch of 15 that holds
+ * a reference of each, then become the first of their inactive list. A huge page is one node of
+ * a list and counts as 512. Unevictable pages are counted but on no list: the words of their links
+ * hold how many locked VMAs map them (mlock_count).
+ *
+ * Not emulated: multi-generation LRU, memory control groups, the batches for deactivation, lazy
+ * free, rotation and mlock (what they do happens at once), working-set detection.
+ */
+export class Lru {
+  /** Pages on each list. */
+  readonly sizes = new Int32Array(LIST_NAMES.length);
+  readonly #frames: Frames;
+  readonly #allocator: PageAllocator;
+  readonly #vmstat: Vmstat;
+  readonly #release: (pfns: Int32Array, count: number) => void;
+  readonly #heads: number;
+  readonly #toAdd = new PageVec();
+  readonly #toActivate = new PageVec();
+  readonly #one = new Int32Array(1);
+
+  constructor(options: LruOptions) {
+    this.#frames = options.frames;
+    this.#allocator = options.allocator;
+    this.#vmstat = options.vmstat;
+    this.#release = options.release;
+    this.#heads = options.allocator.pages.newLists(LIST_NAMES.length);
+  }
+
+  /** Node number of a list, for those who walk it; the unevictable list is always empty. */
+  list(lru: number): number {
+    return this.#heads + lru;
+  }
+
+  /** PageLRU. */
+  has(pfn: number): boolean {
+    return this.#frames.pages.states.stateOf(pfn) === PAGE_STATE.lru;
+  }
+
+  /** folio_add_lru: on its list with the rest of the batch; a huge page at once. */
+  add(pfn: number): void {
+    this.#frames.get(pfn);
+    const full = this.#toAdd.push(pfn);
+    if (full || this.#frames.order(pfn) > 0) this.#drainAdd();
+  }
+
+  /** lru_add_drain. */
+  drain(): void {
+    this.#drainAdd();
+    this.#drainActivate();
+  }
+
+  /** References that the batches hold of a page, for checks. */
+  batchReferences(pfn: number): number {
+    return this.#toAdd.countOf(pfn) + this.#toActivate.countOf(pfn);
+  }
+
+  /** Does a batch hold pages? */
+  get pending(): boolean {
+    return this.#toAdd.count + this.#toActivate.count > 0;
+  }
+
+  /** mark_page_accessed: the second access makes a page active. */
+  markAccessed(pfn: number): void {
+    const frames = this.#frames;
+    if (!frames.has(pfn, PG_REFERENCED)) {
+      frames.set(pfn, PG_REFERENCED);
+      return;
+    }
+    if (frames.has(pfn, PG_UNEVICTABLE | PG_ACTIVE)) return;
+    if (this.has(pfn)) this.activate(pfn);
+    else if (this.#toAdd.has(pfn)) frames.set(pfn, PG_ACTIVE);
+    frames.clear(pfn, PG_REFERENCED);
+  }
+
+  /** folio_activate: with the next full batch. */
+  activate(pfn: number): void {
+    const frames = this.#frames;
+    if (!this.has(pfn) || frames.has(pfn, PG_ACTIVE | PG_UNEVICTABLE)) return;
+    frames.get(pfn);
+    const full = this.#toActivate.push(pfn);
+    if (full || frames.order(pfn) > 0) this.#drainActivate();
+  }
+
+  /** The part of __page_cache_release for a page whose last reference goes: off its list. */
+  unlink(pfn: number): void {
+    const lru = this.#lruOf(pfn);
+    const { words } = this.#frames;
+    if (lru === LRU.unevictable) {
+      words[pfn << 2] = 0;
+      words[(pfn << 2) + 1] = 0;
+    } else listDel(words, pfn);
+    this.#count(lru, -this.#frames.pageCount(pfn));
+  }
+
+  /**
+   * folio_isolate_lru with NR_ISOLATED: the caller gets a reference and the page to itself. False
+   * when somebody else has it, or it is in a batch.
+   */
+  isolate(pfn: number): boolean {
+    if (!this.has(pfn)) return false;
+    const frames = this.#frames;
+    this.unlink(pfn);
+    this.#stepLruDel(pfn);
+    frames.get(pfn);
+    frames.set(pfn, PG_ISOLATED);
+    this.#countIsolated(pfn, frames.pageCount(pfn));
+    return true;
+  }
+
+  /** folio_putback_lru: back to its list through the batch, the isolator's reference is dropped. */
+  putback(pfn: number): void {
+    this.endIsolation(pfn);
+    this.add(pfn);
+    this.#one[0] = pfn;
+    this.#release(this.#one, 1);
+  }
+
+  /** The part of migrate_folio_done: the page has moved away and nobody puts it back. */
+  endIsolation(pfn: number): void {
+    const frames = this.#frames;
+    assert(frames.has(pfn, PG_ISOLATED), 'only an isolated page is put back or moves away');
+    frames.clear(pfn, PG_ISOLATED);
+    this.#countIsolated(pfn, -frames.pageCount(pfn));
+  }
+
+  /** mlock_page for one more locked VMA that maps the page. */
+  mlock(pfn: number): void {
+    const frames = this.#frames;
+    // A page still in the batch has to be counted on its list before one more VMA counts.
+    if (this.#toAdd.has(pfn)) this.drain();
+    if (!frames.testAndSet(pfn, PG_MLOCKED)) {
+      this.#vmstat.nr_mlock += frames.pageCount(pfn);
+      this.#vmstat.unevictable_pgs_mlocked += frames.pageCount(pfn);
+    }
+    if (!this.has(pfn)) return;
+    if (frames.has(pfn, PG_UNEVICTABLE)) {
+      frames.words[(pfn << 2) + 1]++;
+      return;
+    }
+    this.unlink(pfn);
+    this.#linkNew(pfn);
+  }
+
+  /** mlock_new_page: a page that is about to be added to the LRU. */
+  mlockNew(pfn: number): void {
+    this.mlock(pfn);
+    this.add(pfn);
+  }
+
+  /** munlock_page: one locked VMA less; without any the page may be reclaimed again. */
+  munlock(pfn: number): void {
+    const frames = this.#frames;
+    if (this.#toAdd.has(pfn)) this.drain();
+    const listed = this.has(pfn) && frames.has(pfn, PG_UNEVICTABLE);
+    if (listed && --frames.words[(pfn << 2) + 1] > 0) return;
+    if (!frames.testAndClear(pfn, PG_MLOCKED)) return;
+    this.#vmstat.nr_mlock -= frames.pageCount(pfn);
+    this.#vmstat.unevictable_pgs_munlocked += frames.pageCount(pfn);
+    if (!listed) return;
+    this.unlink(pfn);
+    frames.clear(pfn, PG_UNEVICTABLE);
+    this.#vmstat.unevictable_pgs_rescued += frames.pageCount(pfn);
+    this.#link(pfn);
+  }
+
+  /** clear_page_mlock for a page that is freed while it is locked. */
+  forgetMlock(pfn: number): void {
+    if (!this.#frames.testAndClear(pfn, PG_MLOCKED)) return;
+    this.#vmstat.nr_mlock -= this.#frames.pageCount(pfn);
+    this.#vmstat.unevictable_pgs_munlocked += this.#frames.pageCount(pfn);
+  }
+
+  /** lru_add_page_tail: a frame of a huge page that is split, next to its head on the list. */
+  addSplitFrame(pfn: number, head: number): void {
+    const lru = this.#lruOf(pfn);
+    const { words } = this.#frames;
+    if (lru === LRU.unevictable) words[(pfn << 2) + 1] = words[(head << 2) + 1];
+    else listAddTail(words, pfn, head);
+  }
+
+  /** lru_add_fn for everything in the batch; then its references go. */
+  #drainAdd(): void {
+    const batch = this.#toAdd;
+    if (batch.count === 0) return;
+    for (let index = 0; index < batch.count; index++) {
+      const pfn = batch.pfns[index];
+      this.#allocator.lruAdd(pfn, this.#frames.order(pfn));
+      this.#linkNew(pfn);
+    }
+    this.#releaseBatch(batch);
+  }
+
+  /** folio_activate_fn for everything in the batch. */
+  #drainActivate(): void {
+    const batch = this.#toActivate;
+    if (batch.count === 0) return;
+    const frames = this.#frames;
+    for (let index = 0; index < batch.count; index++) {
+      const pfn = batch.pfns[index];
+      if (!this.has(pfn) || frames.has(pfn, PG_ACTIVE | PG_UNEVICTABLE)) continue;
+      this.unlink(pfn);
+      frames.set(pfn, PG_ACTIVE);
+      this.#link(pfn);
+      this.#vmstat.pgactivate += frames.pageCount(pfn);
+    }
+    this.#releaseBatch(batch);
+  }
+
+  #releaseBatch(batch: PageVec): void {
+    const count = batch.count;
+    batch.count = 0;
+    this.#release(batch.pfns, count);
+  }
+
+  /** Links a page that was on no list; one that is locked in memory goes to the unevictable. */
+  #linkNew(pfn: number): void {
+    const frames = this.#frames;
+    const wasUnevictable = frames.testAndClear(pfn, PG_UNEVICTABLE);
+    if (frames.has(pfn, PG_MLOCKED)) {
+      frames.clear(pfn, PG_ACTIVE);
+      frames.set(pfn, PG_UNEVICTABLE);
+      if (!wasUnevictable) this.#vmstat.unevictable_pgs_culled += frames.pageCount(pfn);
+    } else if (wasUnevictable) {
+      this.#vmstat.unevictable_pgs_rescued += frames.pageCount(pfn);
+    }
+    this.#link(pfn);
+  }
+
+  #link(pfn: number): void {
+    const lru = this.#lruOf(pfn);
+    const { words } = this.#frames;
+    if (lru === LRU.unevictable) words[(pfn << 2) + 1] = 1;
+    else listAdd(words, pfn, this.#heads + lru);
+    this.#count(lru, this.#frames.pageCount(pfn));
+  }
+
+  /** folio_lru_list. */
+  #lruOf(pfn: number): number {
+    const flags = this.#frames.flags(pfn);
+    if ((flags & PG_UNEVICTABLE) !== 0) return LRU.unevictable;
+    const base = (flags & PG_SWAPBACKED) !== 0 ? LRU.inactiveAnon : LRU.inactiveFile;
+    return (flags & PG_ACTIVE) !== 0 ? base + 1 : base;
+  }
+
+  #count(lru: number, delta: number): void {
+    this.sizes[lru] += delta;
+    this.#vmstat[LIST_NAMES[lru]] += delta;
+    const isFile = lru === LRU.inactiveFile || lru === LRU.activeFile;
+    if (isFile) this.#allocator.levels.fileLru += delta;
+  }
+
+  #countIsolated(pfn: number, delta: number): void {
+    const anon = this.#frames.has(pfn, PG_SWAPBACKED);
+    this.#vmstat[anon ? 'nr_isolated_anon' : 'nr_isolated_file'] += delta;
+  }
+
+  #stepLruDel(pfn: number): void {
+    const { states } = this.#frames.pages;
+    const count = this.#frames.pageCount(pfn);
+    if (count === 1) states.step(pfn, PAGE_EVENT.lruDel);
+    else states.stepRange(pfn, count, PAGE_EVENT.lruDel);
+  }
+}

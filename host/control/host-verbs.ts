@@ -1,0 +1,46 @@
+import type { HostGuestSummary, HostRequest } from '../../shared/control/schemas.ts';
+import type { Counters } from '../../shared/lib/counters.ts';
+import type { TransportCounter } from '../../shared/transport/transport-counters.ts';
+import type { Vmm } from '../vmm/vmm.ts';
+
+/** What of a host the control channel shows and drives. */
+export interface ControlledHost {
+  readonly vmm: Vmm;
+  readonly transportCounters: Counters<TransportCounter>;
+  /** What `list` shows: guests and where their QMP is. */
+  list(): HostGuestSummary[];
+  /** What GET /health of the guests' port answers. */
+  health(): object;
+}
+
+/** Answers the host verbs of the control channel. Errors of the caller become its answer. */
+export function answerHostRequest(host: ControlledHost, request: HostRequest): unknown {
+  const { vmm } = host;
+  switch (request.verb) {
+    case 'list':
+      return host.list();
+    case 'counters':
+      return { transport: host.transportCounters.snapshot(), vmm: vmm.counters.snapshot() };
+    case 'health':
+      return host.health();
+    case 'balloon':
+      vmm.balloon(request.guest, request.bytes);
+      return host.list().find((summary) => summary.id === request.guest);
+    case 'stats':
+      return statsOf(vmm, request.guest);
+    case 'ledger':
+      return vmm.ledger(request.guest, request.pfns);
+    case 'hint':
+      return vmm.hint(request.guest, request.action);
+    case 'cut':
+      vmm.cut(request.guest);
+      return { cut: request.guest };
+  }
+}
+
+/** Values as decimal strings: a statistic may be larger than JSON numbers are exact. */
+function statsOf(vmm: Vmm, id: string): unknown {
+  const { values, lastUpdateSeconds } = vmm.stats(id);
+  const texts = Object.entries(values).map(([tag, value]) => [tag, String(value)]);
+  return { lastUpdateSeconds, values: Object.fromEntries(texts) };
+}

@@ -1,0 +1,14 @@
+import { formatSize, MIB, parseSize, SizeError } from '../shared/lib/units.ts';
+import { MAX_GUEST_MIB, MIN_GUEST_MIB } from '../shared/limits.ts';
+
+/** RAM of a guest as people write it, in bytes. Throws SizeError for what no guest can have. */
+export function parseGuestMemory(text: string): number {
+  const bytes = parseSize(text);
+  const smallest = MIN_GUEST_MIB * MIB;
+  const largest = MAX_GUEST_MIB * MIB;
+  if (bytes < smallest || bytes > largest || bytes % MIB !== 0) {
+    const range = `${formatSize(smallest)} to ${formatSize(largest)}`;
+    throw new SizeError(`'${text}' is no guest's RAM; a guest has ${range}, whole MiB`);
+  }
+  return bytes;
+}

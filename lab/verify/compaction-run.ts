@@ -1,0 +1,255 @@
+import type { Guest } from '../../guest/guest.ts';
+import { RecordedPages } from '../../guest/mm/move/recorded-pages.ts';
+import type { PageAllocator } from '../../guest/mm/page/alloc.ts';
+import type { FreeListDump } from '../../guest/mm/page/image.ts';
+import type { PageDump } from '../../guest/mm/page/page-dump.ts';
+import type { KmemTrace } from '../../guest/mm/page/tracepoints.ts';
+import type { Task, Waiting } from '../../guest/sched/scheduler.ts';
+import { DEFAULT_PROPERTIES } from '../../host/device/offer.ts';
+import { QEMU_POLICY } from '../../host/device/violations.ts';
+import type { WireTraceEvent } from '../../host/vmm/wire-trace.ts';
+import { PAGE_SIZE } from '../../shared/lib/units.ts';
+import { type HostToGuest, Op } from '../../shared/protocol/messages.ts';
+import { VirtualSession } from '../virtual-session.ts';
+import type { Compactor } from './compaction-trace.ts';
+import { migratedPairs } from './migrations.ts';
+import {
+  type BalloonTurns,
+  type KmemEvent,
+  type ReplayReport,
+  replayTrace,
+  type TraceStage,
+} from './trace-player.ts';
+
+/** Something that compacts, between two requests of the trace. */
+export interface CompactionStep {
+  readonly before: KmemEvent;
+  readonly by: Compactor;
+  /** What was written to nr_hugepages. */
+  readonly hugePages: number;
+  /** Requests of other tasks meanwhile, each when so many compaction events have come. */
+  readonly meanwhile: readonly {
+    readonly event: KmemEvent;
+    readonly afterEvents: number;
+    /** kswapd is reclaiming: per-CPU lists are kept short. */
+    readonly byKswapd: boolean;
+  }[];
+}
+
+/** Inputs of the checks of compaction. */
+export interface CompactionInputs {
+  readonly memoryBytes: number;
+  readonly before: FreeListDump;
+  /** What the dump does not tell of the frames in use; undefined where it was not recorded. */
+  readonly pages: PageDump | undefined;
+  /** PFNs in the balloon when the dump was made, oldest first. */
+  readonly ballooned: readonly number[];
+  /** Requests between the dumps; what compaction itself asked for is not among them. */
+  readonly events: readonly KmemEvent[];
+  readonly steps: readonly CompactionStep[];
+  /** Pages the host asked for after the dump, one target after the other. */
+  readonly targetPages: readonly number[];
+}
+
+export interface CompactionOutcome {
+  readonly report: ReplayReport;
+  /** Compaction and migration trace events, in order. */
+  readonly events: readonly string[];
+  /** PFNs of huge pages for the pool; 0 where there was none to be had. */
+  readonly poolPfns: readonly number[];
+  /** What passed on the wire after the balloon was taken over. */
+  readonly wire: readonly WireTraceEvent[];
+}
+
+const GUEST_ID = 'recorded';
+
+/**
+ * A recorded guest goes on: its memory is as in the dump, its balloon driver has the recorded
+ * balloon, all requests but the driver's come from the trace, and what compacted then does so
+ * now. `atDump` is called where the second dump was made; the targets after it follow.
+ */
+export function runCompaction(
+  inputs: CompactionInputs,
+  atDump: (allocator: PageAllocator) => void,
+): CompactionOutcome {
+  const run = new RecordedGuest(inputs);
+  const report = run.play();
+  atDump(run.guest.kernel.memory.allocator);
+  run.finish();
+  return { report, events: run.events, poolPfns: run.poolPfns, wire: run.wire };
+}
+
+class RecordedGuest implements BalloonTurns {
+  readonly guest: Guest;
+  readonly events: string[] = [];
+  readonly poolPfns: number[] = [];
+  readonly #inputs: CompactionInputs;
+  readonly #session: VirtualSession;
+  readonly #targets: number[];
+  /** Acknowledgements that the trace has not come to. */
+  readonly #held: (() => void)[] = [];
+  #firstWireEvent = 0;
+
+  constructor(inputs: CompactionInputs) {
+    this.#inputs = inputs;
+    this.#targets = [...inputs.targetPages];
+    this.#session = new VirtualSession({ properties: DEFAULT_PROPERTIES, policy: QEMU_POLICY });
+    this.guest = this.#session.guest({
+      id: GUEST_ID,
+      memoryBytes: inputs.memoryBytes,
+      image: inputs.before,
+      ...(inputs.pages === undefined ? {} : { imagePages: inputs.pages }),
+      interpose: (message: HostToGuest, deliver) => {
+        if (message[0] === Op.used) this.#held.push(() => deliver(message));
+        else deliver(message);
+      },
+    });
+    this.guest.start();
+    this.#advance();
+    this.#takeOverBalloon();
+  }
+
+  get wire(): readonly WireTraceEvent[] {
+    return this.#session.trace(GUEST_ID).slice(this.#firstWireEvent);
+  }
+
+  play(): ReplayReport {
+    const { events, steps } = this.#inputs;
+    const interludes = new Map(
+      steps.map(({ before }) => {
+        const now = steps.filter((step) => step.before === before);
+        return [
+          before,
+          (stage: TraceStage) => {
+            for (const step of now) this.#compact(step, stage);
+          },
+        ];
+      }),
+    );
+    return replayTrace(this.guest.kernel.memory, events, this, interludes);
+  }
+
+  /** The driver's turn: it gets an acknowledgement it waits for, or the next target. */
+  next(): { readonly allocated: number; readonly freed: number } {
+    const { allocator } = this.guest.kernel.memory;
+    const before = { allocated: allocator.pgalloc, freed: allocator.pgfree };
+    if (!this.#acknowledge()) this.#setTarget();
+    this.#advance();
+    return {
+      allocated: allocator.pgalloc - before.allocated,
+      freed: allocator.pgfree - before.freed,
+    };
+  }
+
+  /** What the host asked for after the second dump. */
+  finish(): void {
+    this.#settle();
+    while (this.#targets.length > 0) {
+      this.#setTarget();
+      this.#settle();
+    }
+  }
+
+  #takeOverBalloon(): void {
+    const { ballooned, memoryBytes } = this.#inputs;
+    if (ballooned.length > 0) {
+      const { kernel } = this.guest;
+      this.#runToEnd(kernel.scheduler.spawn('take over', kernel.balloon.takeOver(ballooned)));
+      const bytes = memoryBytes - ballooned.length * PAGE_SIZE;
+      this.#session.vm(GUEST_ID).balloon?.setTargetBytes(bytes);
+      this.#settle();
+    }
+    this.#firstWireEvent = this.#session.trace(GUEST_ID).length;
+  }
+
+  #compact(step: CompactionStep, stage: TraceStage): void {
+    const { kernel } = this.guest;
+    const { lru } = kernel.compaction.world;
+    const { allocator } = kernel.memory;
+    const wire = this.#session.trace(GUEST_ID);
+    this.#settle();
+    const firstEvent = wire.length;
+    if (lru instanceof RecordedPages) lru.onMoved = (from, to) => stage.moved(from, to);
+    kernel.compaction.trace.sink = this.#eventSink(step, stage);
+    allocator.traceSink = this.#poolSink(step);
+    this.#runToEnd(kernel.scheduler.spawn(step.by, this.#bodyOf(step)));
+    allocator.traceSink = undefined;
+    for (const { oldPfn, newPfn } of migratedPairs(wire.slice(firstEvent))) {
+      stage.moved(oldPfn, newPfn);
+    }
+  }
+
+  *#bodyOf({ by, hugePages }: CompactionStep): Waiting {
+    const { compaction, hugePagePool } = this.guest.kernel;
+    if (by === 'compact_memory') yield* compaction.compactMemory();
+    else if (by === 'kcompactd') yield* compaction.compactProactively();
+    else yield* hugePagePool.resize(hugePages);
+  }
+
+  /** Keeps the events, and lets other tasks' requests in where they came. */
+  #eventSink(step: CompactionStep, stage: TraceStage): (event: string) => void {
+    const meanwhile = [...step.meanwhile];
+    let count = 0;
+    return (text) => {
+      this.events.push(text);
+      count++;
+      while (meanwhile[0]?.afterEvents === count) {
+        const request = meanwhile.shift();
+        if (request !== undefined) this.#playNow(request, stage);
+      }
+    };
+  }
+
+  /** Another task runs: what it frees is not captured by the one that compacts. */
+  #playNow({ event, byKswapd }: CompactionStep['meanwhile'][number], stage: TraceStage): void {
+    const { zones } = this.guest.kernel.memory.allocator;
+    const captures = zones.map((zone) => zone.capture);
+    for (const zone of zones) {
+      zone.reclaimActive = byKswapd;
+      zone.capture = undefined;
+    }
+    stage.playNow(event);
+    zones.forEach((zone, index) => {
+      zone.reclaimActive = false;
+      zone.capture = captures[index];
+    });
+  }
+
+  #poolSink(step: CompactionStep): KmemTrace | undefined {
+    if (step.by !== 'nr_hugepages') return undefined;
+    return {
+      mm_page_alloc: (pfn) => this.poolPfns.push(pfn),
+      mm_page_free: () => {},
+      mm_page_free_batched: () => {},
+      mm_page_alloc_zone_locked: () => {},
+      mm_page_pcpu_drain: () => {},
+      mm_page_alloc_extfrag: () => {},
+    };
+  }
+
+  #setTarget(): void {
+    const { memoryBytes } = this.#inputs;
+    const pages = this.#targets.shift() ?? this.guest.kernel.balloon.targetPages;
+    this.#session.vm(GUEST_ID).balloon?.setTargetBytes(memoryBytes - pages * PAGE_SIZE);
+  }
+
+  #acknowledge(): boolean {
+    const next = this.#held.shift();
+    next?.();
+    return next !== undefined;
+  }
+
+  #runToEnd(task: Task): void {
+    do this.#advance();
+    while (!task.ended && this.#acknowledge());
+  }
+
+  #settle(): void {
+    do this.#advance();
+    while (this.#acknowledge());
+  }
+
+  #advance(): void {
+    this.#session.clock.advanceBy(0);
+  }
+}

@@ -1,0 +1,107 @@
+import { z } from 'zod';
+
+/**
+ * The control channel of host and guest: a unix socket, one JSON object a line in both directions.
+ * A request is `{"verb": NAME, ...arguments, "id"?: any}`; the answer is `{"ok": true, "result":
+ * ..., "id"?}` or `{"ok": false, "error": TEXT, "id"?}`. Answers come in the order of requests.
+ */
+const guestId = z.string().min(1);
+
+/** Sizes are bytes, written as QMP does: what remains to the guest. */
+export const hostRequestSchema = z.discriminatedUnion('verb', [
+  z.strictObject({ verb: z.literal('list'), id: z.unknown().optional() }),
+  z.strictObject({ verb: z.literal('counters'), id: z.unknown().optional() }),
+  z.strictObject({ verb: z.literal('health'), id: z.unknown().optional() }),
+  z.strictObject({
+    verb: z.literal('balloon'),
+    guest: guestId,
+    bytes: z.int().positive(),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({ verb: z.literal('stats'), guest: guestId, id: z.unknown().optional() }),
+  z.strictObject({
+    verb: z.literal('ledger'),
+    guest: guestId,
+    pfns: z.boolean().default(false),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({
+    verb: z.literal('hint'),
+    guest: guestId,
+    action: z.enum(['start', 'stop', 'done']),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({ verb: z.literal('cut'), guest: guestId, id: z.unknown().optional() }),
+]);
+export type HostRequest = z.infer<typeof hostRequestSchema>;
+
+const driverVerb = <Name extends string>(verb: Name) =>
+  z.strictObject({ verb: z.literal(verb), guest: guestId.optional(), id: z.unknown().optional() });
+
+export const guestRequestSchema = z.discriminatedUnion('verb', [
+  driverVerb('unbind'),
+  driverVerb('bind'),
+  driverVerb('rmmod'),
+  driverVerb('insmod'),
+  driverVerb('suspend'),
+  driverVerb('resume'),
+  z.strictObject({
+    verb: z.literal('run'),
+    guest: guestId.optional(),
+    program: z.looseObject({ name: z.string() }),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({
+    verb: z.literal('dump'),
+    guest: guestId.optional(),
+    pfns: z.boolean().default(false),
+    id: z.unknown().optional(),
+  }),
+]);
+export type GuestRequest = z.infer<typeof guestRequestSchema>;
+
+/** One guest as `list` shows it. */
+export interface HostGuestSummary {
+  readonly id: string;
+  readonly status: string;
+  readonly connected: boolean;
+  readonly driverOk: boolean;
+  readonly ramBytes: number;
+  readonly targetBytes: number;
+  readonly actualBytes: number;
+  /** Pages the ledger holds as given to the balloon. */
+  readonly ledgerPages: number;
+  readonly buffersInFlight: number;
+  /** State of the slot the balloon belongs in, on a host with hot plug. */
+  readonly slot?: string;
+  /** Where the guest's QMP is served: paths of unix sockets and HOST:PORT. */
+  readonly qmp?: readonly string[];
+}
+
+/** What `dump` shows of a guest. */
+export interface GuestDump {
+  readonly id: string;
+  readonly power: string;
+  readonly connection: string;
+  readonly driver: string;
+  readonly status: number;
+  readonly features: string;
+  readonly numPages: number;
+  readonly targetPages: number;
+  readonly listPages: number;
+  readonly isolatedPages: number;
+  /** Pages allocated for hints of free pages. */
+  readonly hintedPages: number;
+  readonly buffersInFlight: number;
+  readonly resizing: boolean;
+  readonly canariesWrong: number;
+  readonly statistics: Readonly<Record<string, number>>;
+  readonly processes: readonly {
+    readonly pid: number;
+    readonly name: string;
+    readonly pages: number;
+  }[];
+  readonly tasks: readonly { readonly name: string; readonly at: string }[];
+  /** Balloon list, oldest first, when asked for. */
+  readonly pfns?: readonly number[];
+}

@@ -1,0 +1,193 @@
+import { describe, expect, it } from 'vitest';
+import { GuestMemory } from '../../../guest/mm/memory.ts';
+import { GFP_BALLOON, GFP_HIGHUSER_MOVABLE } from '../../../guest/mm/page/gfp.ts';
+import { type FreeListDump, freeListDumpSchema } from '../../../guest/mm/page/image.ts';
+import { PAGE_STATE } from '../../../guest/mm/page/page-lifecycle.ts';
+import { listNodes } from '../../../guest/mm/page/page-list.ts';
+import { compareFreeLists } from '../../../lab/verify/free-lists.ts';
+import {
+  type KmemEvent,
+  parseKmemTrace,
+  replayTrace,
+  UnusableTrace,
+} from '../../../lab/verify/trace-player.ts';
+import { MIB } from '../../../shared/lib/units.ts';
+
+const MOVABLE = 'GFP_HIGHUSER_MOVABLE';
+const BLOCK = 8192;
+
+function between(...lines: readonly string[]): string {
+  const marker = (label: string): string => `init-1 > 1.5 tracing_mark_write: DUMP-${label}`;
+  return [
+    '# comment',
+    'sh-9 A 1 0 0 GFP_KERNEL',
+    marker('before'),
+    ...lines,
+    marker('after'),
+    'sh-9 F 1 0',
+  ].join('\n');
+}
+
+/** A 64 MiB guest with one free block of 1,024 frames; per-CPU lists take two blocks at a time. */
+function dump(): FreeListDump {
+  const empty = () => ({
+    unmovable: [],
+    movable: [],
+    reclaimable: [],
+    highatomic: [],
+    isolate: [],
+  });
+  const area = Array.from({ length: 11 }, empty);
+  const movable = { ...empty(), movable: [BLOCK] };
+  return freeListDumpSchema.parse({
+    zones: [
+      {
+        name: 'DMA32',
+        start_pfn: 4096,
+        managed: 12000,
+        spanned: 12256,
+        present: 12256,
+        watermark: [1, 2, 3, 4],
+        lowmem_reserve: [0, 0, 0, 0, 0],
+        free_area: [...area.slice(0, 10), movable],
+        pcp: { count: 0, high: 100, batch: 2, lists: Array.from({ length: 13 }, () => []) },
+      },
+    ],
+    pageblock_migratetype: Array.from({ length: 32 }, () => 1),
+  });
+}
+
+const boot = (): GuestMemory => GuestMemory.boot({ memoryBytes: 64 * MIB, image: dump() });
+
+describe('reading a kmem trace', () => {
+  it('keeps what lies between the dumps, and its line numbers', () => {
+    const events = parseKmemTrace(
+      between(
+        `kworker/0:2-45 A 7 0 1 ${MOVABLE}|__GFP_NOWARN|__GFP_NORETRY|__GFP_NOMEMALLOC`,
+        'sh-9 F 7 0',
+        'sh-9 B 7',
+        'sh-9 Z 8 3 2 1',
+        'sh-9 D 9 1 0',
+        'sh-9 X pfn=0x18800 alloc_order=0 fallback_order=10 pageblock_order=9 ' +
+          'alloc_migratetype=0 fallback_migratetype=1 fragmenting=0 change_ownership=1',
+        'sh-9 > 3.6 mm_compaction_begin: zone_start=0x1000',
+      ),
+    );
+    expect(events).toEqual([
+      { kind: 'A', pfn: 7, order: 0, migratetype: 1, extra: GFP_BALLOON, line: 4 },
+      { kind: 'F', pfn: 7, order: 0, migratetype: 0, extra: 0, line: 5 },
+      { kind: 'B', pfn: 7, order: 0, migratetype: 0, extra: 0, line: 6 },
+      { kind: 'Z', pfn: 8, order: 3, migratetype: 2, extra: 1, line: 7 },
+      { kind: 'D', pfn: 9, order: 1, migratetype: 0, extra: 0, line: 8 },
+      { kind: 'X', pfn: 0x18800, order: 0, migratetype: 0, extra: 10, line: 9 },
+    ]);
+  });
+
+  it.each([
+    ['sh-9 A 7 0 1 GFP_NONSENSE', 'line 4: unknown GFP flag GFP_NONSENSE'],
+    ['sh-9 F 7', 'line 4: sh-9 F 7'],
+    ['sh-9 F seven 0', 'line 4: sh-9 F seven 0'],
+    ['sh-9 X something else', 'line 4: something else'],
+  ])('refuses %j', (line, message) => {
+    expect(() => parseKmemTrace(between(line))).toThrow(UnusableTrace);
+    expect(() => parseKmemTrace(between(line))).toThrow(message);
+  });
+});
+
+describe('playing a trace', () => {
+  const event = (kind: KmemEvent['kind'], pfn: number, extra = 0): KmemEvent => ({
+    kind,
+    pfn,
+    order: 0,
+    migratetype: kind === 'F' || kind === 'B' ? 0 : 1,
+    extra,
+    line: 0,
+  });
+  const alloc = (pfn: number) => event('A', pfn, GFP_HIGHUSER_MOVABLE);
+  const refill = (pfn: number) => event('Z', pfn, 1);
+
+  it('compares allocations and blocks taken, item by item', () => {
+    const events = [refill(BLOCK), refill(BLOCK + 1), alloc(BLOCK), alloc(BLOCK + 7)];
+    const report = replayTrace(boot(), events);
+    expect(report.zoneLocked).toMatchObject({ expected: 2, produced: 2, equal: 2 });
+    expect(report.allocations).toMatchObject({ expected: 2, produced: 2, equal: 1 });
+    expect(report.allocations.firstDifference).toMatchObject({ actual: [BLOCK + 1] });
+    expect(report.allocations.firstDifference?.expected?.[0]).toBe(BLOCK + 7);
+  });
+
+  it('takes a recorded PFN for a name: a free gives back what was had in its place', () => {
+    const memory = boot();
+    replayTrace(memory, [alloc(20), alloc(21), event('F', 20), alloc(22)]);
+    const { states } = memory.pages;
+    const held = [0, 1, 2].filter((index) => states.stateOf(BLOCK + index) === PAGE_STATE.lru);
+    expect(held).toEqual([0, 1]);
+  });
+
+  it('frees what was allocated before the trace where it is', () => {
+    const memory = boot();
+    replayTrace(memory, [event('F', 5000)]);
+    expect(memory.pages.states.stateOf(5000)).toBe(PAGE_STATE.pcp);
+  });
+
+  it('frees a batch at its B events, in their order', () => {
+    const memory = boot();
+    const frees = [event('F', 5000), event('F', 5001), event('B', 5000), event('B', 5001)];
+    replayTrace(memory, [...frees, event('F', 5002)]);
+    const zone = memory.allocator.zones[1];
+    const list = [...listNodes(zone.words, zone.pcp.list(1))];
+    expect(list).toEqual([5002, 5001, 5000]);
+  });
+
+  it('what is freed between a refill and its A goes straight to the free lists', () => {
+    const memory = boot();
+    const events = [refill(BLOCK), refill(BLOCK + 1), event('F', 5000), alloc(BLOCK)];
+    replayTrace(memory, [...events, event('F', 5002)]);
+    expect(memory.pages.blockOrder(5000)).toBe(0);
+    expect(memory.pages.states.stateOf(5002)).toBe(PAGE_STATE.pcp);
+  });
+
+  it('plays no free of a frame that is not allocated, and counts it', () => {
+    const memory = boot();
+    const report = replayTrace(memory, [event('F', BLOCK), alloc(BLOCK), event('F', BLOCK + 3)]);
+    expect(report.impossibleFrees).toBe(2);
+    expect(memory.verify()).toEqual([]);
+  });
+
+  it('blanked expectations lead to the same memory', () => {
+    const events = [
+      refill(BLOCK),
+      refill(BLOCK + 1),
+      alloc(BLOCK),
+      event('D', 5),
+      alloc(BLOCK + 1),
+    ];
+    const blank = (one: KmemEvent): KmemEvent =>
+      one.kind === 'Z' || one.kind === 'D' ? { ...one, pfn: 0, migratetype: 0 } : one;
+    const [memory, blanked] = [boot(), boot()];
+    replayTrace(memory, events);
+    replayTrace(blanked, events.map(blank));
+    expect(blanked.pages.words).toEqual(memory.pages.words);
+  });
+});
+
+describe('comparing free lists', () => {
+  it('names every list, pageblock and factor that differs, with its first difference', () => {
+    const { allocator } = boot();
+    allocator.zones[1].pcp.freeFactor = 1;
+    const other = dump();
+    const [zone] = other.zones;
+    const area = zone.free_area.map((lists, order) =>
+      order === 10 ? { ...lists, movable: [4096, BLOCK] } : lists,
+    );
+    const blocks = other.pageblock_migratetype.map((type, index) => (index === 9 ? 2 : type));
+    const expected = {
+      zones: [{ ...zone, free_area: area, pcp: { ...zone.pcp, free_factor: 0 } }],
+      pageblock_migratetype: blocks,
+    };
+    expect(compareFreeLists(allocator, expected)).toEqual([
+      'DMA32 order 10 movable: recorded 4096, emulated 8192 at 0; 2 and 1 blocks',
+      'DMA32 free_factor: 0, not 1',
+      'pageblock 9: 2, not 1',
+    ]);
+  });
+});

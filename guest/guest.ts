@@ -11,7 +11,7 @@ import type { LinuxVersion } from './drivers/balloon-stats.ts';
 import type { DriverVerb } from './drivers/driver-core.ts';
 import { Kernel } from './kernel.ts';
 import type { FreeListDump } from './mm/page/image.ts';
-import type { PageDump } from './mm/page/page-dump.ts';
+import type { RecordedFrames } from './mm/page/page-dump.ts';
 import type { Task } from './sched/scheduler.ts';
 import type { Program } from './workload/programs.ts';
 
@@ -49,8 +49,8 @@ export interface GuestOptions {
   readonly pagePoison?: boolean;
   /** A recorded free-list dump to boot from instead of a fresh layout. */
   readonly image?: FreeListDump;
-  /** What the dump does not tell of the frames in use. */
-  readonly imagePages?: PageDump;
+  /** The dump is of a recorded guest that goes on; see KernelOptions. */
+  readonly recordedFrames?: RecordedFrames;
   /** Programs started at every power-on. */
   readonly programs: readonly Program[];
   readonly log: Log;
@@ -139,10 +139,11 @@ export class Guest {
   }
 
   #newKernel(): Kernel {
+    const { recordedFrames } = this.#options;
     return new Kernel({
       memoryBytes: this.#options.memoryBytes,
       ...(this.#options.image === undefined ? {} : { image: this.#options.image }),
-      ...(this.#options.imagePages === undefined ? {} : { imagePages: this.#options.imagePages }),
+      ...(recordedFrames === undefined ? {} : { recordedFrames }),
       clock: this.#clock,
       seed: this.#options.seed,
       linux: this.#options.linux,
@@ -159,6 +160,7 @@ export class Guest {
     // up. Its memory goes on, its device begins anew.
     if (!boots) this.#kernel.core.hostLost();
     this.#clock.resume();
+    if (boots) this.#kernel.powerOn();
     if (boots) for (const program of this.#options.programs) this.#kernel.start(program);
     this.#kernel.scheduler.run();
     this.#options.onLink?.('open');

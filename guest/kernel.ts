@@ -10,10 +10,12 @@ import { VirtioBalloon } from './drivers/virtio-balloon.ts';
 import { VirtioDevice, type VirtioPort } from './drivers/virtio-device.ts';
 import { GuestMemory } from './mm/memory.ts';
 import { Compaction } from './mm/move/compaction.ts';
+import { Kcompactd } from './mm/move/kcompactd.ts';
 import { RecordedPages } from './mm/move/recorded-pages.ts';
 import { SpacePages } from './mm/move/space-pages.ts';
+import { __GFP_DIRECT_RECLAIM, gfpZone } from './mm/page/gfp.ts';
 import type { FreeListDump } from './mm/page/image.ts';
-import type { PageDump } from './mm/page/page-dump.ts';
+import type { RecordedFrames } from './mm/page/page-dump.ts';
 import { PageReporting } from './mm/page/reporting.ts';
 import { OomNotifierChain } from './mm/reclaim/oom.ts';
 import { OutOfMemory } from './mm/reclaim/out-of-memory.ts';
@@ -30,8 +32,11 @@ import { type Program, startProgram } from './workload/programs.ts';
 export interface KernelOptions {
   readonly memoryBytes: number;
   readonly image?: FreeListDump;
-  /** What an image does not tell of the frames in use; only with `image`. */
-  readonly imagePages?: PageDump;
+  /**
+   * The image is of a recorded guest that goes on: what it does not tell of the frames in use.
+   * Their owners are not emulated, and nothing runs by itself.
+   */
+  readonly recordedFrames?: RecordedFrames;
   /** page_poison=1 on the kernel's command line. */
   readonly pagePoison?: boolean;
   readonly clock: PausableClock;
@@ -58,17 +63,21 @@ export class Kernel {
   readonly spaces: Spaces;
   readonly processes: ProcessTable;
   readonly compaction: Compaction;
+  readonly kcompactd: Kcompactd;
   readonly hugePagePool: HugePagePool;
   readonly statistics: BalloonStatistics;
   readonly #prng: Prng;
+  readonly #isRecorded: boolean;
 
   constructor(options: KernelOptions) {
     const { clock, log } = options;
     this.#prng = new Prng(options.seed);
+    this.#isRecorded = options.recordedFrames !== undefined;
     this.memory = GuestMemory.boot({
       memoryBytes: options.memoryBytes,
       ...(options.image === undefined ? {} : { image: options.image }),
       pagePoison: options.pagePoison ?? false,
+      hooks: { wakeKswapd: (_zone, order, gfp) => this.#wakeKswapd(order, gfp) },
     });
     this.scheduler = new Scheduler(clock);
     const workqueue = new Workqueue(this.scheduler);
@@ -103,12 +112,12 @@ export class Kernel {
     this.compaction = new Compaction({
       allocator,
       balloons: this.memory.balloons,
-      // Whose the pages of a recorded guest are nobody knows: they have no address spaces.
       lru:
-        options.image === undefined
+        options.recordedFrames === undefined
           ? new SpacePages(this.spaces)
-          : new RecordedPages(allocator, options.imagePages),
+          : new RecordedPages(allocator, options.recordedFrames),
     });
+    this.kcompactd = new Kcompactd(this.compaction, scheduler);
     const shrink = (): number => this.spaces.hugePages.splitDeferred() + this.shrinkers.shrink();
     const outOfMemory = new OutOfMemory({
       allocator,
@@ -124,11 +133,21 @@ export class Kernel {
     this.hugePagePool = new HugePagePool(this.spaces.supply, vmstat);
   }
 
+  /** What runs by itself from boot on: kcompactd, but in a guest whose times were recorded. */
+  powerOn(): void {
+    if (!this.#isRecorded) this.kcompactd.start();
+  }
+
   /** compact_memory: moves what can be moved, until the scanners of every zone have met. */
   compactMemory(): Task {
     const task = this.scheduler.spawn('compact_memory', this.compaction.compactMemory());
     this.scheduler.run();
     return task;
+  }
+
+  /** wakeup_kswapd: who does not compact for himself leaves it to kcompactd. */
+  #wakeKswapd(order: number, gfp: number): void {
+    if ((gfp & __GFP_DIRECT_RECLAIM) === 0) this.kcompactd.wakeup(order, gfpZone(gfp));
   }
 
   get regions(): readonly PfnRange[] {
@@ -146,8 +165,9 @@ export class Kernel {
         break;
       case Op.device: {
         this.device.handle(message);
-        // A device where there was one is a new host's.
+        // A device where there was one is a new host's; the old one is gone, told or not.
         const isNew = !this.core.hasDevice;
+        if (!isNew) this.core.hostLost();
         const body = isNew ? this.core.plug() : this.core.newHost();
         this.scheduler.spawn(isNew ? 'virtio probe' : 'new host', body);
         break;

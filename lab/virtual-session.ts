@@ -33,7 +33,14 @@ export type VirtualGuestOptions = Pick<GuestOptions, 'id' | 'memoryBytes'> &
   Partial<
     Pick<
       GuestOptions,
-      'seed' | 'linux' | 'pagePoison' | 'programs' | 'interpose' | 'epoch' | 'image' | 'imagePages'
+      | 'seed'
+      | 'linux'
+      | 'pagePoison'
+      | 'programs'
+      | 'interpose'
+      | 'epoch'
+      | 'image'
+      | 'recordedFrames'
     >
   >;
 

@@ -46,7 +46,9 @@ export class BalloonBatch {
   readonly #pages = new Int32Array(ARRAY_PFNS_MAX);
   #pageCount = 0;
   #wanted = 0;
-  /** vb->pfns: what goes into the buffer, little-endian words. */
+  /** Pages of the last fill that the host was told of, counted while the lock was held. */
+  #filledCount = 0;
+  /** vb->pfns, the lock holder's: what goes into the buffer, little-endian words. */
   readonly #pfns = new Int32Array(ARRAY_PFNS_MAX);
   readonly #pfnBytes = new Uint8Array(this.#pfns.buffer);
   #pfnCount = 0;
@@ -71,9 +73,9 @@ export class BalloonBatch {
   *fill(pages: number): Waiting<number> {
     this.#wanted = Math.min(pages, ARRAY_PFNS_MAX);
     this.#pageCount = 0;
-    this.#pfnCount = 0;
+    this.#filledCount = 0;
     yield* runFlow(FILL, this);
-    return this.#pfnCount;
+    return this.#filledCount;
   }
 
   /** leak_balloon: returns how many pages were given back, fewer when pages are isolated. */
@@ -135,6 +137,7 @@ export class BalloonBatch {
   /** The local list is popped from its head: the page allocated last is told first (recorded). */
   *enqueue(): Waiting<number> {
     yield* this.#lock.lock();
+    this.#pfnCount = 0;
     const { book } = this.#bound();
     for (let index = this.#pageCount - 1; index >= 0; index--) {
       const pfn = this.#pages[index];
@@ -142,6 +145,7 @@ export class BalloonBatch {
       this.#pfns[this.#pfnCount++] = pfn;
     }
     this.numPages += this.#pfnCount;
+    this.#filledCount = this.#pfnCount;
     if (this.#pfnCount > 0) return FILL_EVENT.some;
     this.#lock.unlock();
     return FILL_EVENT.none;

@@ -189,6 +189,7 @@ export class DriverCore {
     const accepted = yield* this.#device.negotiate(this.#driver.acceptedFeatures());
     if (accepted) yield* this.#driver.announce();
     this.#workqueue.thaw();
+    if (!accepted) yield* this.#driver.abandon();
     this.#settle(accepted ? 'done' : 'failed');
   }
 

@@ -108,6 +108,8 @@ export class FreePageHinting implements Shrinker {
   }
 
   look(): number {
+    // Queued for a host that is gone; the one there now has no hinting.
+    if (this.#queue === undefined) return HINT_EVENT.nothing;
     const id = this.#readId();
     if (id === VIRTIO_BALLOON_CMD_ID_DONE) return HINT_EVENT.finished;
     const isNew = id !== VIRTIO_BALLOON_CMD_ID_STOP && id !== this.#active;

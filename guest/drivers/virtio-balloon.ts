@@ -157,6 +157,22 @@ export class VirtioBalloon {
 
   /** virtballoon_remove: everything is deflated before the reset. */
   *remove(): Waiting {
+    yield* this.#stop();
+    yield* this.#removeCommon();
+  }
+
+  /**
+   * A new host does not take this driver: what is in the balloon is given back without a word, for
+   * the host that knew of it is gone and its queues with it. Puff's extension, as `announce`.
+   */
+  *abandon(): Waiting {
+    yield* this.#stop();
+    yield* this.#leakAll();
+    this.#detach();
+  }
+
+  /** Nothing asks for a resize, a hint or a page any more, and nothing of it runs. */
+  *#stop(): Waiting {
     const { workqueue } = this.#options;
     yield* this.#reports.unregister();
     this.#unregister();
@@ -164,7 +180,6 @@ export class VirtioBalloon {
     yield* workqueue.cancelSync(this.#sizeWork);
     yield* workqueue.cancelSync(this.#statsWork);
     yield* this.#hinting.cancel();
-    yield* this.#removeCommon();
   }
 
   /** virtballoon_freeze: the works are frozen already; deflates, resets and drops the queues. */
@@ -267,12 +282,20 @@ export class VirtioBalloon {
   }
 
   *#removeCommon(): Waiting {
-    while (this.#batch.numPages > 0) yield* this.#batch.leak(this.#batch.numPages);
+    yield* this.#leakAll();
     this.#writeActual();
+    this.#detach();
+    yield* this.#device.reset();
+  }
+
+  *#leakAll(): Waiting {
+    while (this.#batch.numPages > 0) yield* this.#batch.leak(this.#batch.numPages);
+  }
+
+  #detach(): void {
     this.#hinting.detach();
     this.#device.onConfigChanged = undefined;
     this.#reports.detach();
-    yield* this.#device.reset();
   }
 
   /** virtballoon_changed, in interrupt context. */

@@ -1,5 +1,6 @@
 import { fail } from '../../shared/lib/assert.ts';
 import type { Log } from '../../shared/lib/log.ts';
+import { ProtocolError } from '../../shared/protocol/errors.ts';
 import { type GuestToHost, type HostToGuest, Op } from '../../shared/protocol/messages.ts';
 import {
   ACKNOWLEDGE,
@@ -9,8 +10,9 @@ import {
   FAILED,
   FEATURES_OK,
 } from '../../shared/virtio/device-status.ts';
-import { type Features, fromWords, toWords } from '../../shared/virtio/features.ts';
+import { type Features, toWords } from '../../shared/virtio/features.ts';
 import { type Scheduler, type Waiting, WaitQueue } from '../sched/scheduler.ts';
+import { readDescription } from './device-description.ts';
 import { Virtqueue } from './virtqueue.ts';
 
 /** Where a driver's messages go. Binary fields may be reused as soon as `send` returns. */
@@ -100,12 +102,13 @@ export class VirtioDevice {
     this.#config = new DataView(new ArrayBuffer(0));
   }
 
-  /** Delivers what the host sent about this device. */
+  /**
+   * Delivers what the host sent about this device. Throws ProtocolError for what no device is.
+   */
   handle(message: HostToGuest): void {
     switch (message[0]) {
       case Op.device:
-        this.#offered = fromWords(message[2], message[3]);
-        this.#queueSizes = readSizes(message[4]);
+        ({ offered: this.#offered, queueSizes: this.#queueSizes } = readDescription(message));
         this.#setConfig(message[5], message[6]);
         return;
       case Op.statusValue:
@@ -116,6 +119,9 @@ export class VirtioDevice {
         this.#scheduler.wake(this.#statusAnswered);
         return;
       case Op.config:
+        if (message[2].length !== this.#config.byteLength) {
+          throw new ProtocolError('bad-schema', 'the size of the config space changed');
+        }
         this.#setConfig(message[1], message[2]);
         if (message[3]) this.onConfigChanged?.();
         return;
@@ -165,7 +171,8 @@ export class VirtioDevice {
   /** virtio_find_vqs: enables the first `names.length` queues, each with its maximum size. */
   findVqs(names: readonly string[]): Virtqueue[] {
     this.#queues = names.map((name, index) => {
-      const size = this.#queueSizes[index] ?? 0;
+      // A device that is gone may be followed by one with fewer queues; it is sent nothing.
+      const size = this.#queueSizes[index] ?? 1;
       if (!this.#broken) this.#port.send([Op.queue, index, size]);
       return new Virtqueue({ name, index, size, port: this.#port });
     });
@@ -212,11 +219,4 @@ export class VirtioDevice {
     // Not config.slice(): on a Buffer that is a view of the socket's chunk.
     this.#config = new DataView(new Uint8Array(config).buffer);
   }
-}
-
-function readSizes(bytes: Uint8Array): number[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: bytes.byteLength >> 1 }, (_, index) =>
-    view.getUint16(2 * index, true),
-  );
 }

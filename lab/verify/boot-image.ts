@@ -49,7 +49,11 @@ export function bootImage(state: BootState): FreeListDump | undefined {
   return freeListDumpSchema.parse({ zones, pageblock_migratetype: blockTypes });
 }
 
-function zoneDump(zone: ZoneState, freeArea: unknown, lists: readonly (readonly number[])[]) {
+export function zoneDump(
+  zone: ZoneState,
+  freeArea: unknown,
+  lists: readonly (readonly number[])[],
+) {
   const [min, low, high] = zone.watermark;
   return {
     name: zone.name,

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { PageDump } from '../../guest/mm/page/page-dump.ts';
+import { z } from 'zod';
+import { PageDump, UNKNOWN_FRAMES } from '../../guest/mm/page/page-dump.ts';
 import {
   allocationCheck,
   listCheck,
@@ -13,7 +14,7 @@ import { expandRuns, toldPages } from './allocator-run.ts';
 import { type CompactionInputs, type CompactionStep, runCompaction } from './compaction-run.ts';
 import { type CompactionTrace, parseCompactionTrace, type Section } from './compaction-trace.ts';
 import { compareItems, joinChecks } from './compare.ts';
-import { readBytes, readText, UnusableRecording } from './files.ts';
+import { checked, readBytes, readJson, readText, UnusableRecording } from './files.ts';
 import { compareFreeLists } from './free-lists.ts';
 import { migratedPairs, withoutMigrations } from './migrations.ts';
 import type { Recording } from './recording.ts';
@@ -22,6 +23,9 @@ import type { Check } from './types.ts';
 import type { WireEvent } from './wire-lines.ts';
 
 const PAGES = 'pages-before.bin.gz';
+const META = 'meta.json';
+const STEPS = z.object({ steps: z.unknown() });
+const WRITE_NR_HUGEPAGES = /echo (\d{1,6}) > \/proc\/sys\/vm\/nr_hugepages/;
 
 /** Does the recording hold the allocator's whole state, and did somebody compact memory? */
 export function hasCompaction(directory: string): boolean {
@@ -68,13 +72,17 @@ export function compactionInputs(
   const [beforeDump, sinceDump] = splitAtDump(recording.wire);
   const hasPages = existsSync(join(directory, PAGES));
   const events = readTrace(directory).filter(({ line }) => !trace.ownLines.has(line));
+  const hugePages = requestedHugePages(directory) ?? trace.poolPfns.length;
   return {
     memoryBytes: recording.memoryBytes,
     before: readDump(directory, 'before'),
-    pages: hasPages ? new PageDump(readBytes(directory, PAGES)) : undefined,
+    frames: hasPages ? new PageDump(readBytes(directory, PAGES)) : UNKNOWN_FRAMES,
     ballooned: balloonedPages(beforeDump),
     events,
-    steps: trace.sections.map((section) => stepOf(section, events, directory)),
+    steps: trace.sections.map((section) => ({
+      ...stepOf(section, events, directory),
+      hugePages,
+    })),
     targetPages: sinceDump.flatMap((event) => (event.ev === 'target' ? [event.num_pages] : [])),
   };
 }
@@ -83,7 +91,7 @@ function stepOf(
   { by, firstLine, foreign }: Section,
   events: readonly KmemEvent[],
   directory: string,
-): CompactionStep {
+): Omit<CompactionStep, 'hugePages'> {
   const meanwhile = foreign.map(({ task, line, afterEvents }) => {
     const event = events.find((one) => one.line === line);
     if (event === undefined) return unusable(directory, `line ${line} is no request`);
@@ -93,9 +101,15 @@ function stepOf(
   return {
     before: before ?? unusable(directory, 'nothing happens after the last compaction'),
     by,
-    hugePages: 250,
     meanwhile,
   };
+}
+
+/** What was written to nr_hugepages, from the steps as they were typed. */
+function requestedHugePages(directory: string): number | undefined {
+  const { steps } = checked(STEPS, readJson(directory, META), `${directory}/${META}`);
+  const [, count] = WRITE_NR_HUGEPAGES.exec(JSON.stringify(steps)) ?? [];
+  return count === undefined ? undefined : Number(count);
 }
 
 /**
@@ -114,7 +128,7 @@ function splitAtDump(wire: readonly WireEvent[]): [before: WireEvent[], since: W
 }
 
 /** The balloon's list after these events, oldest page first: what comes last goes first. */
-function balloonedPages(wire: readonly WireEvent[]): number[] {
+export function balloonedPages(wire: readonly WireEvent[]): number[] {
   const pages: number[] = [];
   for (const event of withoutMigrations(wire)) {
     if (event.ev !== 'buf') continue;

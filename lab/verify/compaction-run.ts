@@ -1,8 +1,10 @@
 import type { Guest } from '../../guest/guest.ts';
+import type { CompactEvents } from '../../guest/mm/move/compact-events.ts';
 import { RecordedPages } from '../../guest/mm/move/recorded-pages.ts';
 import type { PageAllocator } from '../../guest/mm/page/alloc.ts';
+import { GFP_KERNEL } from '../../guest/mm/page/gfp.ts';
 import type { FreeListDump } from '../../guest/mm/page/image.ts';
-import type { PageDump } from '../../guest/mm/page/page-dump.ts';
+import type { RecordedFrames } from '../../guest/mm/page/page-dump.ts';
 import type { KmemTrace } from '../../guest/mm/page/tracepoints.ts';
 import type { Task, Waiting } from '../../guest/sched/scheduler.ts';
 import { DEFAULT_PROPERTIES } from '../../host/device/offer.ts';
@@ -40,8 +42,8 @@ export interface CompactionStep {
 export interface CompactionInputs {
   readonly memoryBytes: number;
   readonly before: FreeListDump;
-  /** What the dump does not tell of the frames in use; undefined where it was not recorded. */
-  readonly pages: PageDump | undefined;
+  /** What the dump does not tell of the frames in use. */
+  readonly frames: RecordedFrames;
   /** PFNs in the balloon when the dump was made, oldest first. */
   readonly ballooned: readonly number[];
   /** Requests between the dumps; what compaction itself asked for is not among them. */
@@ -61,6 +63,25 @@ export interface CompactionOutcome {
   readonly wire: readonly WireTraceEvent[];
 }
 
+/** Inputs where only the state before is known, and one thing that compacted. */
+export type StepsInputs = Pick<
+  CompactionInputs,
+  'memoryBytes' | 'before' | 'frames' | 'ballooned'
+> &
+  Pick<CompactionStep, 'by' | 'hugePages'> & {
+    /** Frames that the kernel took for something else before that. */
+    readonly kernelPages: number;
+  };
+
+export interface StepsOutcome {
+  readonly events: CompactEvents;
+  /** Balloon pages that moved. */
+  readonly migratedPages: number;
+  /** Huge pages in the pool. */
+  readonly hugePages: number;
+  readonly allocator: PageAllocator;
+}
+
 const GUEST_ID = 'recorded';
 
 /**
@@ -77,6 +98,21 @@ export function runCompaction(
   atDump(run.guest.kernel.memory.allocator);
   run.finish();
   return { report, events: run.events, poolPfns: run.poolPfns, wire: run.wire };
+}
+
+/** One step from a recorded state, and what kcompactd does after it. */
+export function runSteps({ by, hugePages, kernelPages, ...inputs }: StepsInputs): StepsOutcome {
+  const run = new RecordedGuest({ ...inputs, events: [], steps: [], targetPages: [] });
+  const { kernel } = run.guest;
+  for (let taken = 0; taken < kernelPages; taken++) kernel.memory.allocator.alloc(0, GFP_KERNEL);
+  run.step({ by, hugePages, meanwhile: [] });
+  if (kernel.kcompactd.wantsToCompact) run.step({ by: 'kcompactd', hugePages, meanwhile: [] });
+  return {
+    events: kernel.compaction.events,
+    migratedPages: kernel.memory.balloons.events.balloon_migrate,
+    hugePages: kernel.hugePagePool.count,
+    allocator: kernel.memory.allocator,
+  };
 }
 
 class RecordedGuest implements BalloonTurns {
@@ -98,7 +134,7 @@ class RecordedGuest implements BalloonTurns {
       id: GUEST_ID,
       memoryBytes: inputs.memoryBytes,
       image: inputs.before,
-      ...(inputs.pages === undefined ? {} : { imagePages: inputs.pages }),
+      recordedFrames: inputs.frames,
       interpose: (message: HostToGuest, deliver) => {
         if (message[0] === Op.used) this.#held.push(() => deliver(message));
         else deliver(message);
@@ -118,12 +154,10 @@ class RecordedGuest implements BalloonTurns {
     const interludes = new Map(
       steps.map(({ before }) => {
         const now = steps.filter((step) => step.before === before);
-        return [
-          before,
-          (stage: TraceStage) => {
-            for (const step of now) this.#compact(step, stage);
-          },
-        ];
+        const run = (stage: TraceStage): void => {
+          for (const step of now) this.#compact(step, stage);
+        };
+        return [before, run];
       }),
     );
     return replayTrace(this.guest.kernel.memory, events, this, interludes);
@@ -139,6 +173,11 @@ class RecordedGuest implements BalloonTurns {
       allocated: allocator.pgalloc - before.allocated,
       freed: allocator.pgfree - before.freed,
     };
+  }
+
+  /** What was recorded of these frames is over. */
+  allocated(pfn: number, order: number): void {
+    this.#recordedPages?.forget(pfn, 1 << order);
   }
 
   /** What the host asked for after the second dump. */
@@ -162,14 +201,19 @@ class RecordedGuest implements BalloonTurns {
     this.#firstWireEvent = this.#session.trace(GUEST_ID).length;
   }
 
-  #compact(step: CompactionStep, stage: TraceStage): void {
+  /** Something that compacts, without a trace around it. */
+  step(step: Omit<CompactionStep, 'before'>): void {
+    this.#compact(step, { moved: () => {}, playNow: () => {} });
+  }
+
+  #compact(step: Omit<CompactionStep, 'before'>, stage: TraceStage): void {
     const { kernel } = this.guest;
-    const { lru } = kernel.compaction.world;
     const { allocator } = kernel.memory;
+    const recordedPages = this.#recordedPages;
     const wire = this.#session.trace(GUEST_ID);
     this.#settle();
     const firstEvent = wire.length;
-    if (lru instanceof RecordedPages) lru.onMoved = (from, to) => stage.moved(from, to);
+    if (recordedPages !== undefined) recordedPages.onMoved = (from, to) => stage.moved(from, to);
     kernel.compaction.trace.sink = this.#eventSink(step, stage);
     allocator.traceSink = this.#poolSink(step);
     this.#runToEnd(kernel.scheduler.spawn(step.by, this.#bodyOf(step)));
@@ -179,7 +223,12 @@ class RecordedGuest implements BalloonTurns {
     }
   }
 
-  *#bodyOf({ by, hugePages }: CompactionStep): Waiting {
+  get #recordedPages(): RecordedPages | undefined {
+    const { lru } = this.guest.kernel.compaction.world;
+    return lru instanceof RecordedPages ? lru : undefined;
+  }
+
+  *#bodyOf({ by, hugePages }: Pick<CompactionStep, 'by' | 'hugePages'>): Waiting {
     const { compaction, hugePagePool } = this.guest.kernel;
     if (by === 'compact_memory') yield* compaction.compactMemory();
     else if (by === 'kcompactd') yield* compaction.compactProactively();
@@ -187,7 +236,7 @@ class RecordedGuest implements BalloonTurns {
   }
 
   /** Keeps the events, and lets other tasks' requests in where they came. */
-  #eventSink(step: CompactionStep, stage: TraceStage): (event: string) => void {
+  #eventSink(step: Pick<CompactionStep, 'meanwhile'>, stage: TraceStage): (event: string) => void {
     const meanwhile = [...step.meanwhile];
     let count = 0;
     return (text) => {
@@ -215,7 +264,7 @@ class RecordedGuest implements BalloonTurns {
     });
   }
 
-  #poolSink(step: CompactionStep): KmemTrace | undefined {
+  #poolSink(step: Pick<CompactionStep, 'by'>): KmemTrace | undefined {
     if (step.by !== 'nr_hugepages') return undefined;
     return {
       mm_page_alloc: (pfn) => this.poolPfns.push(pfn),

@@ -11,6 +11,9 @@ import type { WireEvent } from './wire-lines.ts';
 /** Reports follow one another within this time unless memory was freed in between. */
 const REPORT_PASS_GAP_MS = 2100;
 
+/** One program makes the balloon give back again and again, recorded at most 40 ms apart. */
+const GIVE_BACK_GAP_MS = 1000;
+
 export interface ProgramMark {
   readonly program: RecordedProgram;
   /** The wire event that shows it. */
@@ -34,15 +37,18 @@ export function findPrograms({ wire, programs, deviceOptions }: Recording): Prog
   return marks;
 }
 
-/** A deflate buffer although the balloon is not above its target, and none before it. */
+/** A deflate buffer although the balloon is not above its target, and none shortly before it. */
 function findGiveBack(wire: readonly WireEvent[], from: number): number {
   let target = 0;
   let actual = 0;
+  let lastMs = Number.NEGATIVE_INFINITY;
   return wire.findIndex((event, index) => {
     if (event.ev === 'target') target = event.num_pages;
     if (event.ev === 'config-set') actual = event.actual;
-    const isDeflation = event.ev === 'buf' && event.queue === 'deflate';
-    return index >= from && isDeflation && actual <= target;
+    if (event.ev !== 'buf' || event.queue !== 'deflate' || actual > target) return false;
+    const isFirst = event.tMs - lastMs > GIVE_BACK_GAP_MS;
+    lastMs = event.tMs;
+    return index >= from && isFirst;
   });
 }
 

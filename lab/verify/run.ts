@@ -2,6 +2,7 @@ import { align } from './align.ts';
 import { allocatorChecks } from './allocator-checks.ts';
 import { runChecks } from './checks.ts';
 import { compactionChecks, hasCompaction } from './compaction-checks.ts';
+import { compactionCounts } from './compaction-counts.ts';
 import { featureChecks } from './feature-checks.ts';
 import { recordingWithoutMigrations } from './migrations.ts';
 import { readRecording } from './recording.ts';
@@ -28,6 +29,7 @@ export function verifyRecording(
   const checks = [
     ...runChecks(expectations, observed),
     ...featureChecks(recording, expectations, observed),
+    ...compactionCounts(directory, whole),
     ...(hasCompaction(directory)
       ? compactionChecks(directory, whole)
       : allocatorChecks(directory, recording)),

@@ -133,6 +133,8 @@ function parseGfp(text: string, line: number): number {
 export interface BalloonTurns {
   /** Lets the driver do what comes next; returns how many pages it allocated or freed. */
   next(): { readonly allocated: number; readonly freed: number };
+  /** Told of every block that a request of the trace has had. */
+  allocated?(pfn: number, order: number): void;
 }
 
 /**
@@ -328,6 +330,7 @@ class TracePlayer implements KmemTrace, TraceStage {
     this.#comparisons.A.produced(pfn);
     if (pfn < 0) return;
     this.#live[event.pfn] = pfn + 1;
+    this.#balloon?.allocated?.(pfn, event.order);
     const movable = (event.extra & __GFP_MOVABLE) !== 0 && (event.extra & __GFP_NOMEMALLOC) === 0;
     if (movable) allocator.lruAdd(pfn, event.order);
   }

@@ -187,6 +187,7 @@ export const CHECK_NAMES = [
   'compaction.pairs',
   'compaction.events',
   'compaction.lists',
+  'compaction.counts',
 ] as const;
 export type CheckName = (typeof CHECK_NAMES)[number];
 

@@ -16,7 +16,8 @@ export class PausableClock implements Clock {
   /** base time minus our time, while running. */
   #offsetMs: number;
   #stoppedAtMs: number | undefined;
-  readonly #alarms = new Set<Alarm>();
+  /** Made with the first alarm: most machines of a host never set one. */
+  #alarms: Set<Alarm> | undefined;
 
   constructor(base: Clock) {
     this.#base = base;
@@ -37,6 +38,7 @@ export class PausableClock implements Clock {
 
   setTimeout(callback: () => void, delayMs: number): unknown {
     const alarm: Alarm = { dueMs: this.now() + Math.max(0, delayMs), callback, handle: undefined };
+    this.#alarms ??= new Set();
     this.#alarms.add(alarm);
     if (!this.paused) this.#arm(alarm);
     return alarm;
@@ -44,26 +46,26 @@ export class PausableClock implements Clock {
 
   clearTimeout(handle: unknown): void {
     const alarm = handle as Alarm | undefined;
-    if (alarm === undefined || !this.#alarms.delete(alarm)) return;
+    if (alarm === undefined || !this.#alarms?.delete(alarm)) return;
     this.#base.clearTimeout(alarm.handle);
   }
 
   pause(): void {
     if (this.paused) return;
     this.#stoppedAtMs = this.now();
-    for (const alarm of this.#alarms) this.#base.clearTimeout(alarm.handle);
+    for (const alarm of this.#alarms ?? []) this.#base.clearTimeout(alarm.handle);
   }
 
   resume(): void {
     if (this.#stoppedAtMs === undefined) return;
     this.#offsetMs = this.#base.now() - this.#stoppedAtMs;
     this.#stoppedAtMs = undefined;
-    for (const alarm of this.#alarms) this.#arm(alarm);
+    for (const alarm of this.#alarms ?? []) this.#arm(alarm);
   }
 
   #arm(alarm: Alarm): void {
     alarm.handle = this.#base.setTimeout(() => {
-      this.#alarms.delete(alarm);
+      this.#alarms?.delete(alarm);
       alarm.callback();
     }, alarm.dueMs - this.now());
   }

@@ -8,12 +8,15 @@ import { Op } from '../protocol/messages.ts';
 import { clipUtf8 } from '../protocol/utf8.ts';
 import type { TransportCounter } from './transport-counters.ts';
 
-/** What comes out of the gate; `refuse` must end the link, `answer` only replies. */
-export interface GateKeeper {
-  message(message: Message): void;
-  dropped(op: number): void;
-  answer(error: ProtocolError): void;
-  refuse(error: ProtocolError): void;
+/**
+ * What comes out of the gate of `link`; `refuse` must end it, `answer` only replies. One keeper
+ * serves all links of a kind: functions of its own took each 0.3 KB.
+ */
+export interface GateKeeper<Owner> {
+  message(link: Owner, message: Message): void;
+  dropped(link: Owner, op: number): void;
+  answer(link: Owner, error: ProtocolError): void;
+  refuse(link: Owner, error: ProtocolError): void;
 }
 
 /** Errors of a well-formed frame that is no message this side takes; a peer may be newer. */
@@ -28,23 +31,30 @@ const SCHEMA_ERRORS: ReadonlySet<ProtocolErrorName> = new Set([
  * link. A frame that breaks the encoding ends the link at once; the first MAX_SCHEMA_ERRORS - 1
  * frames that only break the schema are answered with an error message and dropped.
  */
-export class FrameGate {
+export class FrameGate<Owner> {
   readonly #from: 'guest' | 'host';
   readonly #counters: Counters<TransportCounter>;
-  readonly #keeper: GateKeeper;
+  readonly #keeper: GateKeeper<Owner>;
+  readonly #link: Owner;
   #schemaErrors = 0;
 
-  constructor(from: 'guest' | 'host', counters: Counters<TransportCounter>, keeper: GateKeeper) {
+  constructor(
+    from: 'guest' | 'host',
+    counters: Counters<TransportCounter>,
+    keeper: GateKeeper<Owner>,
+    link: Owner,
+  ) {
     this.#from = from;
     this.#counters = counters;
     this.#keeper = keeper;
+    this.#link = link;
   }
 
   pass(frame: Uint8Array): void {
     this.#counters.add('messages_in');
     this.#counters.add('bytes_in', frame.length);
     const message = this.#decode(frame);
-    if (message !== undefined) this.#keeper.message(message);
+    if (message !== undefined) this.#keeper.message(this.#link, message);
   }
 
   /** The handler of a message runs outside of this, so that its errors are not taken for ours. */
@@ -61,12 +71,12 @@ export class FrameGate {
 
   #reject(error: ProtocolError, frame: Uint8Array): void {
     if (!SCHEMA_ERRORS.has(error.code) || ++this.#schemaErrors >= MAX_SCHEMA_ERRORS) {
-      this.#keeper.refuse(error);
+      this.#keeper.refuse(this.#link, error);
       return;
     }
     this.#counters.add('messages_dropped');
-    this.#keeper.answer(error);
-    this.#keeper.dropped(frameOp(frame));
+    this.#keeper.answer(this.#link, error);
+    this.#keeper.dropped(this.#link, frameOp(frame));
   }
 }
 

@@ -17,13 +17,17 @@ export interface InboundQueueOptions {
   readonly clock: Clock;
   readonly counters: Counters<TransportCounter>;
   readonly rate?: InboundRate | undefined;
-  deliver(frame: Uint8Array): void;
+}
+
+/** What a queue asks of `link`; one table serves all links of a kind, see GateKeeper. */
+export interface InboundHandlers<Owner> {
+  deliver(link: Owner, frame: Uint8Array): void;
   /** Stops and restarts the source of frames. */
-  throttle(on: boolean): void;
+  throttle(link: Owner, on: boolean): void;
   /** The queue became empty after it had held something. */
-  drained(): void;
+  drained(link: Owner): void;
   /** The peer keeps sending faster than its rate. */
-  flooded(error: ProtocolErrorName): void;
+  flooded(link: Owner, error: ProtocolErrorName): void;
 }
 
 /** Who holds frames back: the link's owner, or the link because the peer does not read. */
@@ -36,8 +40,10 @@ const HOLD_BITS: Readonly<Record<Hold, number>> = { owner: 1, outbound: 2 };
  * MAX_INBOUND_MESSAGES or MAX_INBOUND_BYTES the source is stopped until half of that is worked
  * off; what one more socket chunk holds may still come.
  */
-export class InboundQueue {
+export class InboundQueue<Owner> {
   readonly #options: InboundQueueOptions;
+  readonly #handlers: InboundHandlers<Owner>;
+  readonly #link: Owner;
   readonly #limit: RateLimit | undefined;
   #frames: Uint8Array[] = [];
   #bytes = 0;
@@ -47,8 +53,10 @@ export class InboundQueue {
   /** Made when the rate first holds something back: most links never need it. */
   #flood: FloodWatch | undefined;
 
-  constructor(options: InboundQueueOptions) {
+  constructor(options: InboundQueueOptions, handlers: InboundHandlers<Owner>, link: Owner) {
     this.#options = options;
+    this.#handlers = handlers;
+    this.#link = link;
     const { rate, clock } = options;
     if (rate !== undefined) this.#limit = new RateLimit(rate, clock);
   }
@@ -63,7 +71,7 @@ export class InboundQueue {
 
   receive(frame: Uint8Array): void {
     if (this.#holds === 0 && this.#frames.length === 0 && this.#mayPass(frame)) {
-      this.#options.deliver(frame);
+      this.#handlers.deliver(this.#link, frame);
       return;
     }
     this.#frames.push(Buffer.from(frame));
@@ -71,7 +79,7 @@ export class InboundQueue {
     if (this.#throttled || !this.#isAbove(1)) return;
     this.#throttled = true;
     this.#options.counters.add('MAX_INBOUND_MESSAGES');
-    this.#options.throttle(true);
+    this.#handlers.throttle(this.#link, true);
     if (this.#holds === 0) this.#flood?.tell('full');
   }
 
@@ -104,15 +112,15 @@ export class InboundQueue {
       if (frame === undefined || !this.#mayPass(frame)) break;
       this.#frames.shift();
       this.#bytes -= frame.length;
-      this.#options.deliver(frame);
+      this.#handlers.deliver(this.#link, frame);
     }
     if (this.#throttled && !this.#isAbove(0.5)) {
       this.#throttled = false;
-      this.#options.throttle(false);
+      this.#handlers.throttle(this.#link, false);
     }
     if (this.#frames.length > 0) return;
     this.#flood?.tell('emptied');
-    this.#options.drained();
+    this.#handlers.drained(this.#link);
   }
 
   /** Whether the peer's rate lets the frame pass; if not, delivery goes on when it does. */
@@ -127,11 +135,12 @@ export class InboundQueue {
   }
 
   #newFloodWatch(): FloodWatch | undefined {
-    const { rate, clock, flooded } = this.#options;
+    const { rate, clock } = this.#options;
     if (rate === undefined) return undefined;
     return new FloodWatch(rate.floodWatch, clock, () => {
       const lacking = this.#limit?.lacking ?? 'messages';
-      flooded(lacking === 'messages' ? 'MAX_MESSAGES_PER_SECOND' : 'MAX_BYTES_PER_SECOND');
+      const error = lacking === 'messages' ? 'MAX_MESSAGES_PER_SECOND' : 'MAX_BYTES_PER_SECOND';
+      this.#handlers.flooded(this.#link, error);
     });
   }
 

@@ -4,7 +4,7 @@ import type { Counters } from '../lib/counters.ts';
 import { decode, encode } from '../protocol/codec.ts';
 import { PROTOCOL_ERRORS, ProtocolError } from '../protocol/errors.ts';
 import type { Message } from '../protocol/messages.ts';
-import { errorMessage, FrameGate } from './frame-gate.ts';
+import { errorMessage, FrameGate, type GateKeeper } from './frame-gate.ts';
 import type { Link, LinkEnd, LinkHandlers } from './link.ts';
 import { OUTBOUND_CUT_BYTES } from './outbound.ts';
 import type { TransportCounter } from './transport-counters.ts';
@@ -76,7 +76,7 @@ interface MemoryLinkParts {
 
 class MemoryLink implements Link {
   readonly #parts: MemoryLinkParts;
-  readonly #gate: FrameGate;
+  readonly #gate: FrameGate<MemoryLink>;
   #peer: MemoryLink | undefined;
   #handlers: LinkHandlers | undefined;
   #phase: 'new' | 'open' | 'ended' = 'new';
@@ -89,17 +89,20 @@ class MemoryLink implements Link {
   #timer: unknown;
   #timerDueMs = Number.POSITIVE_INFINITY;
 
+  static readonly #KEEPER: GateKeeper<MemoryLink> = {
+    message: (link, message) => link.#handlers?.onMessage(message),
+    dropped: (link, op) => link.#handlers?.onDropped?.(op),
+    answer: (link, error) => link.send(errorMessage(error)),
+    refuse: (link, error) => {
+      link.send(errorMessage(error));
+      link.close(error.close, error.code);
+    },
+  };
+
   constructor(parts: MemoryLinkParts) {
     this.#parts = parts;
-    this.#gate = new FrameGate(parts.side === 'guest' ? 'host' : 'guest', parts.counters, {
-      message: (message) => this.#handlers?.onMessage(message),
-      dropped: (op) => this.#handlers?.onDropped?.(op),
-      answer: (error) => this.send(errorMessage(error)),
-      refuse: (error) => {
-        this.send(errorMessage(error));
-        this.close(error.close, error.code);
-      },
-    });
+    const from = parts.side === 'guest' ? 'host' : 'guest';
+    this.#gate = new FrameGate(from, parts.counters, MemoryLink.#KEEPER, this);
   }
 
   /** Wires the two ends, once. */

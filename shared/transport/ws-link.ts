@@ -8,8 +8,8 @@ import { encode } from '../protocol/codec.ts';
 import type { ProtocolErrorName } from '../protocol/errors.ts';
 import { PROTOCOL_ERRORS, ProtocolError } from '../protocol/errors.ts';
 import type { Message } from '../protocol/messages.ts';
-import { errorMessage, FrameGate } from './frame-gate.ts';
-import { InboundQueue, type InboundRate } from './inbound-queue.ts';
+import { errorMessage, FrameGate, type GateKeeper } from './frame-gate.ts';
+import { type InboundHandlers, InboundQueue, type InboundRate } from './inbound-queue.ts';
 import type { Link, LinkEnd, LinkHandlers } from './link.ts';
 import { OUTBOUND_CUT_BYTES } from './outbound.ts';
 import type { TransportCounter } from './transport-counters.ts';
@@ -46,8 +46,8 @@ const BINARY = { binary: true, compress: false } as const;
 export class WsLink implements Link {
   readonly #options: WsLinkOptions;
   readonly #socket: PuffWebSocket;
-  readonly #gate: FrameGate;
-  readonly #inbound: InboundQueue;
+  readonly #gate: FrameGate<WsLink>;
+  readonly #inbound: InboundQueue<WsLink>;
   #handlers: LinkHandlers | undefined;
   #phase: 'new' | 'open' | 'closing' | 'ended' = 'new';
   #stream: Duplex | undefined;
@@ -65,25 +65,27 @@ export class WsLink implements Link {
   /** More than OUTBOUND_SOFT_BYTES wait for a guest to read. */
   #unread = false;
 
+  static readonly #KEEPER: GateKeeper<WsLink> = {
+    message: (link, message) => link.#handlers?.onMessage(message),
+    dropped: (link, op) => link.#handlers?.onDropped?.(op),
+    answer: (link, error) => link.send(errorMessage(error)),
+    refuse: (link, error) => link.#refuse(error),
+  };
+
+  static readonly #INBOUND: InboundHandlers<WsLink> = {
+    deliver: (link, frame) => link.#deliver(frame),
+    throttle: (link, on) => (on ? link.#socket.pause() : link.#socket.resume()),
+    drained: (link) => link.#finishIfDue(),
+    flooded: (link, code) => link.#refuseFlood(code),
+  };
+
   constructor(options: WsLinkOptions) {
-    const { socket, side, clock, counters, rate } = options;
+    const { socket, side, counters } = options;
     this.#options = options;
     this.#socket = socket;
-    this.#gate = new FrameGate(side === 'guest' ? 'host' : 'guest', counters, {
-      message: (message) => this.#handlers?.onMessage(message),
-      dropped: (op) => this.#handlers?.onDropped?.(op),
-      answer: (error) => this.send(errorMessage(error)),
-      refuse: (error) => this.#refuse(error),
-    });
-    this.#inbound = new InboundQueue({
-      clock,
-      counters,
-      rate,
-      deliver: (frame) => this.#deliver(frame),
-      throttle: (on) => (on ? socket.pause() : socket.resume()),
-      drained: () => this.#finishIfDue(),
-      flooded: (code) => this.#refuseFlood(code),
-    });
+    const from = side === 'guest' ? 'host' : 'guest';
+    this.#gate = new FrameGate(from, counters, WsLink.#KEEPER, this);
+    this.#inbound = new InboundQueue(options, WsLink.#INBOUND, this);
     socket.on('open', () => this.#open());
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
     socket.on('ping', () => this.#alive());

@@ -1,51 +1,49 @@
 import { GIB, PAGE_SIZE } from '../../shared/lib/units.ts';
 import { ARRAY_PFNS_MAX } from '../../shared/limits.ts';
 import { type Child, withChildren } from './child.ts';
-import { inTurns, median, millions } from './measure.ts';
+import { median } from './measure.ts';
 import type { GuestStart, Resize } from './puff-processes.ts';
 import type { RawRun } from './raw/wire.ts';
 import { atLeast, type Report, type Row } from './report.ts';
 
 const GUEST_BYTES = 8 * GIB;
-/** Half of the guest's memory, in each direction. */
-const PUFF_PAGES = GUEST_BYTES / 2 / PAGE_SIZE;
-const RAW_PAGES = 1 << 19;
-const ROUNDS = 7;
+/** The guest is shrunk to half in steps of 1 GiB and grown again; the raw pair moves as much. */
+const STEP_BYTES = GIB;
+const STEPS = 4;
+const STEP_PAGES = STEP_BYTES / PAGE_SIZE;
+const CYCLES = 5;
 
-/** Median microseconds of CPU that one batch takes, by process; noise moves it less than time. */
-class CpuOfBatches {
+type Way = 'raw' | 'inflate' | 'deflate';
+type Role = 'guest' | 'host';
+
+/** Time and CPU of steps, by what was done. CPU is moved less by other work on the machine. */
+class Samples {
   readonly #samples = new Map<string, number[]>();
 
-  /** Runs `work`, which moves `pages`, and books what the processes used for it. */
-  async during<Result>(
-    what: string,
-    pages: number,
-    processes: Readonly<Record<'guest' | 'host', Child>>,
-    work: () => Promise<Result>,
-  ): Promise<Result> {
-    const cpu = (): Promise<number[]> =>
-      Promise.all(
-        [processes.guest, processes.host].map((child) => child.ask<number>('cpuSeconds')),
-      );
-    const before = await cpu();
-    const result = await work();
-    const after = await cpu();
-    for (const [index, role] of ['guest', 'host'].entries()) {
-      const us = ((after[index] - before[index]) * 1e6 * ARRAY_PFNS_MAX) / pages;
-      const key = `${what} ${role}`;
-      this.#samples.set(key, [...(this.#samples.get(key) ?? []), us]);
-    }
-    return result;
+  /** Books `work`, which moves one step's pages and returns how long that took. */
+  async during(way: Way, pair: Readonly<Record<Role, Child>>, work: () => Promise<number>) {
+    const cpu = (): Promise<[number, number]> =>
+      Promise.all([pair.guest.ask<number>('cpuSeconds'), pair.host.ask<number>('cpuSeconds')]);
+    const [guestBefore, hostBefore] = await cpu();
+    const ns = await work();
+    const [guestAfter, hostAfter] = await cpu();
+    this.#add(`${way} time`, ns / 1e3);
+    this.#add(`${way} guest`, (guestAfter - guestBefore) * 1e6);
+    this.#add(`${way} host`, (hostAfter - hostBefore) * 1e6);
   }
 
-  row(what: 'inflate' | 'deflate', role: 'guest' | 'host'): Row {
-    const us = (of: string): number => median(this.#samples.get(`${of} ${role}`) ?? []);
-    return {
-      what: `${what}, CPU of the ${role}`,
-      figure: us(what),
-      unit: 'us/batch',
-      raw: us('raw'),
-    };
+  clear(): void {
+    this.#samples.clear();
+  }
+
+  /** Median microseconds for a batch. */
+  batchUs(way: Way, what: 'time' | Role): number {
+    const us = median(this.#samples.get(`${way} ${what}`) ?? []);
+    return (us * ARRAY_PFNS_MAX) / STEP_PAGES;
+  }
+
+  #add(key: string, us: number): void {
+    this.#samples.set(key, [...(this.#samples.get(key) ?? []), us]);
   }
 }
 
@@ -58,52 +56,62 @@ export function stopAndWait(): Promise<Report> {
     const start: GuestStart = { url, id: 'bench', memoryBytes: GUEST_BYTES };
     await puffGuest.ask('start', start);
     await puffHost.ask('drivers', 1);
-    const cpu = new CpuOfBatches();
-    const raw = async (): Promise<number> => {
-      const run: RawRun = { pages: RAW_PAGES, batchPages: ARRAY_PFNS_MAX };
-      const processes = { guest: rawGuest, host: rawHost };
-      const ns = await cpu.during('raw', RAW_PAGES, processes, () =>
-        rawGuest.ask<number>('inflate', run),
-      );
+    const samples = new Samples();
+    const raw = async (): Promise<void> => {
+      const run: RawRun = { pages: STEP_PAGES, batchPages: ARRAY_PFNS_MAX };
+      const pair = { guest: rawGuest, host: rawHost };
+      await samples.during('raw', pair, () => rawGuest.ask('inflate', run));
       const count = await rawHost.ask<number>('count');
-      if (count !== RAW_PAGES) throw new Error(`the raw host has ${count} pages of ${RAW_PAGES}`);
+      if (count !== STEP_PAGES) throw new Error(`the raw host has ${count} pages of ${STEP_PAGES}`);
       await Promise.all([rawHost.ask('clear'), rawGuest.ask('clear')]);
-      return ns;
     };
-    const puff = (what: 'inflate' | 'deflate', bytes: number) => (): Promise<number> => {
-      const resize: Resize = { guest: 'bench', bytes };
-      const processes = { guest: puffGuest, host: puffHost };
-      return cpu.during(what, PUFF_PAGES, processes, () => puffHost.ask<number>('resize', resize));
+    const puff = (way: Way, step: number): Promise<void> => {
+      const resize: Resize = { guest: 'bench', bytes: GUEST_BYTES - step * STEP_BYTES };
+      const pair = { guest: puffGuest, host: puffHost };
+      return samples.during(way, pair, () => puffHost.ask('resize', resize));
     };
-    const ns = await inTurns(ROUNDS, {
-      raw: { operations: RAW_PAGES, run: raw },
-      inflate: { operations: PUFF_PAGES, run: puff('inflate', GUEST_BYTES / 2) },
-      deflate: { operations: PUFF_PAGES, run: puff('deflate', GUEST_BYTES) },
-    });
-    return report(ns, cpu);
+    for (let cycle = 0; cycle < CYCLES; cycle++) {
+      for (let step = 1; step <= STEPS; step++) {
+        await raw();
+        await puff('inflate', step);
+      }
+      for (let step = STEPS - 1; step >= 0; step--) {
+        await raw();
+        await puff('deflate', step);
+      }
+      // The first cycle warms up.
+      if (cycle === 0) samples.clear();
+    }
+    return report(samples);
   });
 }
 
-function report(ns: { raw: number; inflate: number; deflate: number }, cpu: CpuOfBatches): Report {
-  const row = (what: 'inflate' | 'deflate'): Row => ({
-    what,
-    figure: millions(ns[what]),
+function report(samples: Samples): Report {
+  const speed = (way: 'inflate' | 'deflate'): Row => ({
+    what: way,
+    figure: ARRAY_PFNS_MAX / samples.batchUs(way, 'time'),
     unit: 'M pages/s',
-    raw: millions(ns.raw),
+    raw: ARRAY_PFNS_MAX / samples.batchUs('raw', 'time'),
     goal: atLeast('ratio', 0.5),
-    beside: `${((ns[what] * ARRAY_PFNS_MAX) / 1e3).toFixed(0)} us a batch; limit L13: 10, 4.5 idle`,
+    beside: `${samples.batchUs(way, 'time').toFixed(0)} us a batch; limit L13: 10, 4.5 idle`,
+  });
+  const cpu = (way: 'inflate' | 'deflate', role: Role): Row => ({
+    what: `${way}, CPU of the ${role}`,
+    figure: samples.batchUs(way, role),
+    unit: 'us/batch',
+    raw: samples.batchUs('raw', role),
   });
   return {
     name: 'stop-and-wait',
     title: 'batches of 256 PFNs between two processes, one at a time',
     baseline: 'bitmap allocator, frame, WebSocket, host bitmap, acknowledgement',
     rows: [
-      row('inflate'),
-      row('deflate'),
-      cpu.row('inflate', 'guest'),
-      cpu.row('deflate', 'guest'),
-      cpu.row('inflate', 'host'),
-      cpu.row('deflate', 'host'),
+      speed('inflate'),
+      speed('deflate'),
+      cpu('inflate', 'guest'),
+      cpu('deflate', 'guest'),
+      cpu('inflate', 'host'),
+      cpu('deflate', 'host'),
     ],
   };
 }

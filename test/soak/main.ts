@@ -30,9 +30,10 @@ async function seeded(seed: number, run: () => Promise<void>): Promise<void> {
 async function peers({ rounds, seed }: Flags): Promise<void> {
   await seeded(seed, async () => {
     const result = await new PeersSoak({ rounds, seed, report }).run();
-    const { faults, framesCompared, targets, seconds } = result;
+    const { faults, framesCompared, targets, reconnects, seconds } = result;
     report(`${rounds} rounds with ${faults} faults in ${seconds.toFixed(0)} s: all agreed`);
     report(`${framesCompared} frames compared, ${targets} targets acknowledged and kept`);
+    report(`controllers connected again ${reconnects} times`);
   });
 }
 

@@ -42,7 +42,7 @@ export async function manySoak({ guests, seconds, seed, report }: ManyOptions): 
     for (const controller of controllers) controller.run();
     while (performance.now() - startMs < seconds * 1000) {
       await sleep(Math.min(REPORT_EVERY_MS, seconds * 1000 - (performance.now() - startMs)));
-      report(`${since(startMs)} s: ${sum(controllers, 'acknowledged')} targets`);
+      report(`${since(startMs)} s: ${targetsOf(controllers)} targets`);
     }
     await Promise.all(controllers.map((controller) => controller.pause()));
     const after = costs(fleet);
@@ -58,7 +58,7 @@ export async function manySoak({ guests, seconds, seed, report }: ManyOptions): 
     }
     const rate = (moved / seconds / 1000).toFixed(0);
     report(`ledgers and lists equal: ${frames} frames; no canary wrong`);
-    report(`${sum(controllers, 'acknowledged')} targets, ${moved} pages moved, ${rate}k a second`);
+    report(`${targetsOf(controllers)} targets, ${moved} pages moved, ${rate}k a second`);
     for (const line of costLines(before, after, seconds)) report(line);
   } finally {
     const ends = controllers.map((controller) => controller.end());
@@ -104,8 +104,8 @@ function costLines(
   ];
 }
 
-function sum(controllers: readonly Controller[], what: 'acknowledged' | 'reconnects'): number {
-  return controllers.reduce((total, controller) => total + controller[what], 0);
+function targetsOf(controllers: readonly Controller[]): number {
+  return controllers.reduce((total, { acknowledged }) => total + acknowledged, 0);
 }
 
 function since(startMs: number): string {

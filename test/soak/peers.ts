@@ -17,6 +17,8 @@ export interface PeersResult {
   readonly faults: number;
   readonly framesCompared: number;
   readonly targets: number;
+  /** Times that a controller found its monitor gone and connected again. */
+  readonly reconnects: number;
   readonly seconds: number;
 }
 
@@ -76,6 +78,7 @@ export class PeersSoak {
       faults: this.#faults,
       framesCompared: this.#frames,
       targets: controllers.reduce((sum, { acknowledged }) => sum + acknowledged, 0),
+      reconnects: controllers.reduce((sum, { reconnects }) => sum + reconnects, 0),
       seconds: (performance.now() - startMs) / 1000,
     };
   }

@@ -1,4 +1,5 @@
 import type { Waiting } from '../../sched/scheduler.ts';
+import type { Zone } from '../page/zone.ts';
 import type { MigrateMode } from './constants.ts';
 
 /** What a page of the LRU may be isolated for. */
@@ -20,6 +21,8 @@ export type MoveResult = (typeof MOVE)[keyof typeof MOVE];
 export interface LruPages {
   /** lru_add_drain: pages that wait in a batch come to their list. */
   drain(): void;
+  /** Pages of a zone that reclaim could have: of files, since there is no swap. */
+  reclaimablePages(zone: Zone): number;
   /** too_many_isolated: as many as half of those on the lists. */
   tooManyIsolated(): boolean;
   /** The checks of isolate_migratepages_block on a page with PageLRU. */

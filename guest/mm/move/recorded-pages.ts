@@ -1,41 +1,45 @@
 import { assert } from '../../../shared/lib/assert.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
 import type { PageAllocator } from '../page/alloc.ts';
-import { adoptCompoundPages, DUMPED, DUMPED_KIND, type PageDump } from '../page/page-dump.ts';
+import { adoptCompoundPages, FRAME, type RecordedFrames } from '../page/page-dump.ts';
 import { PAGE_EVENT, PAGE_STATE } from '../page/page-lifecycle.ts';
+import type { Zone } from '../page/zone.ts';
 import { PageVec } from '../reclaim/page-vec.ts';
 import { type LruIsolation, type LruPages, MOVE, type MoveResult } from './lru-pages.ts';
-
-/** What is known of a page; a page that came after the dump is anonymous and mapped. */
-const FILE = 1;
-const UNMAPPED = 2;
-/** Somebody unknown has a reference: it cannot be moved. */
-const PINNED = 4;
-const WRITEBACK = 8;
 
 /**
  * Pages of the processes and files of a recorded guest. Who maps them is not recorded: mappings
  * and references move along as they are, as a frame's reference count stays 1 from allocation to
- * free. What a dump does tell decides which pages can be isolated and moved.
+ * free. What was recorded decides which pages can be isolated and moved; a page that came later is
+ * taken for anonymous and mapped.
  *
  * Not emulated: the order of the LRU lists, mlock, locked pages.
  */
 export class RecordedPages implements LruPages {
   readonly #allocator: PageAllocator;
+  /** FRAME bits of recorded pages, which go along with them; 0 for pages that came later. */
   readonly #known: Uint8Array;
   readonly #toAdd = new PageVec();
   #isolated = 0;
   /** Told of every page that has moved. */
   onMoved: ((oldPfn: number, newPfn: number) => void) | undefined;
 
-  /** Puts the pages that `dump` has on the LRU there, and joins its compound pages. */
-  constructor(allocator: PageAllocator, dump?: PageDump) {
+  /** Puts the pages that were on the LRU there, and joins compound pages. */
+  constructor(allocator: PageAllocator, frames: RecordedFrames) {
     this.#allocator = allocator;
-    this.#known = new Uint8Array(allocator.pages.pageCount);
-    if (dump !== undefined) this.#adopt(dump);
+    const { pages } = allocator;
+    this.#known = new Uint8Array(pages.pageCount);
+    adoptCompoundPages(pages, frames);
+    for (let pfn = 0; pfn < frames.pageCount; pfn++) {
+      const known = frames.describe(pfn);
+      const isOnLru = (known & FRAME.lru) !== 0;
+      if (!isOnLru || pages.states.stateOf(pfn) !== PAGE_STATE.allocated) continue;
+      allocator.lruAdd(pfn);
+      this.#known[pfn] = known;
+    }
   }
 
-  /** A page was allocated: nothing is left of what a dump said about the frame. */
+  /** The frames were allocated: nothing that was recorded of them holds any more. */
   forget(pfn: number, count: number): void {
     this.#known.fill(0, pfn, pfn + count);
   }
@@ -49,15 +53,24 @@ export class RecordedPages implements LruPages {
     this.#toAdd.count = 0;
   }
 
+  reclaimablePages(zone: Zone): number {
+    const { states } = this.#allocator.pages;
+    let count = 0;
+    for (let pfn = zone.startPfn; pfn < zone.endPfn; pfn++) {
+      const isFile = (this.#known[pfn] & (FRAME.file | FRAME.swapbacked)) === FRAME.file;
+      if (isFile && states.stateOf(pfn) === PAGE_STATE.lru) count++;
+    }
+    return count;
+  }
+
   tooManyIsolated(): boolean {
     return this.#isolated > this.#allocator.pages.states.countOf(PAGE_STATE.lru) / 2;
   }
 
   canIsolate(pfn: number, { async, mayEnterFs }: LruIsolation): boolean {
-    const known = this.#known[pfn];
-    if ((known & FILE) === 0) return (known & PINNED) === 0;
-    if (!mayEnterFs) return false;
-    return !async || (known & WRITEBACK) === 0;
+    const isPinned = this.#is(pfn, FRAME.pinned);
+    if (!this.#is(pfn, FRAME.file)) return !isPinned;
+    return mayEnterFs && !(async && this.#is(pfn, FRAME.writeback));
   }
 
   isolate(pfn: number): void {
@@ -91,11 +104,11 @@ export class RecordedPages implements LruPages {
   }
 
   isUnderWriteback(pfn: number): boolean {
-    return (this.#known[pfn] & WRITEBACK) !== 0;
+    return this.#is(pfn, FRAME.writeback);
   }
 
   unmap(pfn: number): boolean {
-    return (this.#known[pfn] & UNMAPPED) === 0;
+    return this.#known[pfn] === 0 || this.#is(pfn, FRAME.mapped);
   }
 
   isMapped(): boolean {
@@ -104,7 +117,7 @@ export class RecordedPages implements LruPages {
 
   /** The owner's reference goes along; the old page keeps that of the isolator. */
   move(oldPfn: number, newPfn: number): MoveResult {
-    if ((this.#known[oldPfn] & PINNED) !== 0) return MOVE.again;
+    if (this.#is(oldPfn, FRAME.pinned)) return MOVE.again;
     const { pages } = this.#allocator;
     assert(pages.getUnlessZero(newPfn), 'a page to move to has a reference');
     this.#allocator.putPage(oldPfn);
@@ -130,27 +143,7 @@ export class RecordedPages implements LruPages {
     this.#allocator.putPage(newPfn);
   }
 
-  #adopt(dump: PageDump): void {
-    const { states } = this.#allocator.pages;
-    adoptCompoundPages(this.#allocator.pages, dump);
-    for (let pfn = 0; pfn < dump.pageCount; pfn++) {
-      if (!dump.has(pfn, DUMPED.lru) || states.stateOf(pfn) !== PAGE_STATE.allocated) continue;
-      this.#allocator.lruAdd(pfn);
-      this.#known[pfn] = knowledge(dump, pfn);
-    }
+  #is(pfn: number, what: number): boolean {
+    return (this.#known[pfn] & what) !== 0;
   }
-}
-
-/** References of a page on the LRU that nobody pins: its mappings, the cache's, private data's. */
-function knowledge(dump: PageDump, pfn: number): number {
-  const isFile = dump.kind(pfn) === DUMPED_KIND.file;
-  const mapcount = dump.mapcount(pfn);
-  const ownerReferences = isFile ? 1 + (dump.has(pfn, DUMPED.private) ? 1 : 0) : 0;
-  const pinned = dump.refcount(pfn) !== mapcount + ownerReferences;
-  return (
-    (isFile ? FILE : 0) |
-    (mapcount === 0 ? UNMAPPED : 0) |
-    (pinned ? PINNED : 0) |
-    (dump.has(pfn, DUMPED.writeback) ? WRITEBACK : 0)
-  );
 }

@@ -10,6 +10,7 @@ import {
 } from '../page/gfp.ts';
 import { PAGE_ALLOC_COSTLY_ORDER } from '../page/per-cpu-pages.ts';
 import { zoneWatermarkOk } from '../page/watermark.ts';
+import type { Zone } from '../page/zone.ts';
 import type { Asking, SlowPath } from '../space/alloc-pages.ts';
 import type { CompactionWorld } from './compact-zone.ts';
 import { COMPACT, COMPACT_PRIO, type CompactPriority, type CompactResult } from './constants.ts';
@@ -135,9 +136,19 @@ class Attempt {
       this.#reclaimLoops <= MAX_RECLAIM_RETRIES &&
       allocator.zones.some((zone) => {
         if (!zone.populated || zone.index > check.highestZone) return false;
-        return zoneWatermarkOk(zone, check, zone.mark(WMARK.min), zone.freePages);
+        return zoneWatermarkOk(zone, check, zone.mark(WMARK.min), this.#available(zone));
       });
     return isPossible || allocator.unreserveHighatomic(gfp, true);
+  }
+
+  #available(zone: Zone): number {
+    return zone.freePages + this.#reclaimable(zone);
+  }
+
+  /** zone_reclaimable_pages. Of a zone without any its free pages, as late 6.1 kernels count. */
+  #reclaimable(zone: Zone): number {
+    const reclaimable = this.#options.world.lru.reclaimablePages(zone);
+    return reclaimable === 0 ? zone.freePages : reclaimable;
   }
 
   /** should_compact_retry: with more effort, or once more where there was some success. */
@@ -149,7 +160,8 @@ class Attempt {
       const check = { order, allocFlags, highestZone: gfpZone(gfp) };
       return allocator.zones.some((zone) => {
         if (!zone.populated || zone.index > check.highestZone) return false;
-        return suitableByWatermarks(zone, check, zone.freePages) === COMPACT.continue;
+        const available = zone.freePages + Math.floor(this.#reclaimable(zone) / order);
+        return suitableByWatermarks(zone, check, available) === COMPACT.continue;
       });
     }
     const isWithdrawn = WITHDRAWN.has(this.#result);

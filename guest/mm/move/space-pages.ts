@@ -1,4 +1,7 @@
 import type { Waiting } from '../../sched/scheduler.ts';
+import { listNodes } from '../page/page-list.ts';
+import type { Zone } from '../page/zone.ts';
+import { LRU } from '../reclaim/lru.ts';
 import {
   MAPPING,
   PG_ACTIVE,
@@ -33,6 +36,17 @@ export class SpacePages implements LruPages {
 
   drain(): void {
     this.#spaces.lru.drain();
+  }
+
+  reclaimablePages(zone: Zone): number {
+    const { frames, lru } = this.#spaces;
+    let count = 0;
+    for (const list of [LRU.inactiveFile, LRU.activeFile]) {
+      for (const pfn of listNodes(frames.words, lru.list(list))) {
+        if (pfn >= zone.startPfn && pfn < zone.endPfn) count++;
+      }
+    }
+    return count;
   }
 
   tooManyIsolated(): boolean {

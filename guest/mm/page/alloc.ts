@@ -45,7 +45,7 @@ export const PAGE_POISON = 0xaaaa_aaaa;
 /** What the allocator calls up into; each may be left out. */
 export interface AllocatorHooks {
   /** wakeup_kswapd: `order` frames are wanted from `zone` and below. Must not allocate. */
-  readonly wakeKswapd?: (zone: Zone, order: number) => void;
+  readonly wakeKswapd?: (zone: Zone, order: number, gfp: number) => void;
 }
 
 export interface AllocatorOptions {
@@ -301,7 +301,7 @@ export class PageAllocator {
       const zone = this.zones[index];
       if (zone.managedPages === 0) continue;
       // One node: the first zone with memory stands for it.
-      this.#hooks.wakeKswapd?.(zone, order);
+      this.#hooks.wakeKswapd?.(zone, order, gfp);
       return;
     }
   }
@@ -330,7 +330,7 @@ export class PageAllocator {
     if (pfn >= 0) zone.pgalloc += 1 << order;
     if (zone.boostedWatermark) {
       zone.boostedWatermark = false;
-      this.#hooks.wakeKswapd?.(zone, 0);
+      this.#hooks.wakeKswapd?.(zone, 0, request.gfp);
     }
     return pfn;
   }

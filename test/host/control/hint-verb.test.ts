@@ -16,7 +16,7 @@ function ask(held: HeldGuest, request: object): unknown {
 }
 
 describe('the verb hint', () => {
-  it('starts a round and tells where it stands; the ledger shows what is left out', () => {
+  it('starts a round, tells where it stands, and the ledger shows what was hinted', () => {
     const held = new HeldGuest({ properties: { 'free-page-hint': true } });
     const start = { verb: 'hint', action: 'start' };
     expect(ask(held, start)).toEqual({ status: 'requested', id: 0x8000_0001, hintedPages: 0 });

@@ -6,21 +6,21 @@ import { verifyRecording } from '../../../lab/verify/run.ts';
 import { runRecording } from '../../../lab/verify/runner.ts';
 import { split } from '../../../lab/verify/split.ts';
 import type { Check, CheckName } from '../../../lab/verify/types.ts';
-
-// Recordings of single features of the driver, from the free memory that their guests counted.
-const FEATURES = {
-  'page-reporting-512m': 'reporting',
-  'free-page-hint-512m': 'hinting',
-  'deflate-on-oom-512m': 'oom',
-  'out-of-puff-256m': 'oom',
-} as const satisfies Readonly<Record<string, CheckName>>;
+import { FEATURES } from './recorded.ts';
 
 const directoryOf = (name: string): string => `lab/recordings/${name}`;
 
-const checksOf = (name: string): ReadonlyMap<CheckName, Check> => {
+const known = new Map<string, ReadonlyMap<CheckName, Check>>();
+
+/** The checks of a recording by name; each recording is run once. */
+function checksOf(name: string): ReadonlyMap<CheckName, Check> {
+  const before = known.get(name);
+  if (before !== undefined) return before;
   const { checks } = verifyRecording(directoryOf(name), runRecording);
-  return new Map(checks.map((check) => [check.name, check]));
-};
+  const byName = new Map(checks.map((check) => [check.name, check]));
+  known.set(name, byName);
+  return byName;
+}
 
 /** Checks with a difference. */
 const differing = (checks: ReadonlyMap<CheckName, Check>): CheckName[] =>

@@ -3,6 +3,7 @@ import { type Alignment, align } from '../../../lab/verify/align.ts';
 import { type Recording, readRecording } from '../../../lab/verify/recording.ts';
 import { split } from '../../../lab/verify/split.ts';
 import type {
+  CheckName,
   Expectations,
   ExpectedEvent,
   Inputs,
@@ -20,7 +21,21 @@ export const NAMES = [
 export type Name = (typeof NAMES)[number];
 
 /** Recordings in which memory was compacted, from a dump of all of it on. */
-export const COMPACTED = ['exact-compact-1g'] as const;
+export const COMPACTED = [
+  'exact-compact-1g',
+  'exact-compaction-512m',
+  'exact-hugepages-1g',
+] as const;
+/** The same from the flags of every frame only: figures, within tolerances. */
+export const COUNTED = ['compaction-1g', 'hugepages-1g'] as const;
+
+/** Recordings of single features of the driver, from free memory that their guests counted. */
+export const FEATURES = {
+  'page-reporting-512m': 'reporting',
+  'free-page-hint-512m': 'hinting',
+  'deflate-on-oom-512m': 'oom',
+  'out-of-puff-256m': 'oom',
+} as const satisfies Readonly<Record<string, CheckName>>;
 
 export interface Recorded {
   readonly recording: Recording;

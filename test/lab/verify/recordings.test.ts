@@ -6,20 +6,12 @@ import { readRecording } from '../../../lab/verify/recording.ts';
 import { verifyRecording } from '../../../lab/verify/run.ts';
 import { runRecording } from '../../../lab/verify/runner.ts';
 import { split } from '../../../lab/verify/split.ts';
-import { COMPACTED } from './recorded.ts';
+import { COMPACTED, COUNTED, FEATURES } from './recorded.ts';
 
 // What a real Linux 6.1 under a real QEMU 7.2 did, item by item. Nothing here has a tolerance.
 const NAMES = ['inflate-deflate-1g', 'stats-512m', 'qmp-errors-512m', 'driver-rebind-1g'];
 // These hold every allocation and free and both free-list dumps as well.
 const EXACT = ['exact-inflate-512m', 'exact-workload-512m', 'exact-pressure-512m'];
-
-// Single features of the driver: features.test.ts has them.
-const FEATURES = [
-  'deflate-on-oom-512m',
-  'free-page-hint-512m',
-  'out-of-puff-256m',
-  'page-reporting-512m',
-];
 
 describe.each([...NAMES, ...EXACT])('%s', (name) => {
   const directory = `lab/recordings/${name}`;
@@ -52,5 +44,6 @@ it.each([
 
 it('covers every recording that comes with Puff', () => {
   const folders = readdirSync('lab/recordings');
-  expect(folders.sort()).toEqual([...NAMES, ...EXACT, ...COMPACTED, ...FEATURES].sort());
+  const known = [...NAMES, ...EXACT, ...COMPACTED, ...COUNTED, ...Object.keys(FEATURES)];
+  expect(folders.sort()).toEqual(known.sort());
 });

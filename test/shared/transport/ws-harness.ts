@@ -147,6 +147,17 @@ export class RawPeer {
   readonly closed: Promise<{ code: number; reason: string }>;
   host: Heard | undefined;
 
+  /** A peer whose socket is open. */
+  static async connect(url: string): Promise<RawPeer> {
+    const peer = new RawPeer(new WebSocket(url, [SUBPROTOCOL]));
+    await once(peer.socket, 'open');
+    return peer;
+  }
+
+  get isOpen(): boolean {
+    return this.socket.readyState === WebSocket.OPEN;
+  }
+
   constructor(socket: WebSocket) {
     this.socket = socket;
     socket.on('message', (data) => this.frames.push(data as Buffer));

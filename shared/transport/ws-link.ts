@@ -215,6 +215,8 @@ export class WsLink implements Link {
     this.#endDelivery(end);
     // A stopped socket would never see the peer's close frame.
     if (this.#inbound.throttled) this.#socket.resume();
+    // The socket may be closed already, and only what was held back kept the link from ending.
+    this.#options.clock.setTimeout(() => this.#finishIfDue(), 0);
   }
 
   #endDelivery(end: LinkEnd): void {

@@ -1,13 +1,15 @@
 import { ControlError } from '../shared/control/line-server.ts';
-import type { GuestDump, GuestRequest } from '../shared/control/schemas.ts';
+import type { CompactionSummary, GuestDump, GuestRequest } from '../shared/control/schemas.ts';
 import { featureBits, featureName } from '../shared/virtio/features.ts';
 import type { Guest } from './guest.ts';
+import { MAX_ORDER, PAGEBLOCK_ORDER } from './mm/page/page-map.ts';
 import { join, type Task } from './sched/scheduler.ts';
 import { programSchema } from './workload/programs.ts';
 
 /** Everything the control channel's `dump` tells of a guest; `pfns` adds the balloon list. */
 export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
   const { balloon, core, device, processes, scheduler, statistics } = guest.kernel;
+  const { compaction, hugePagePool, memory } = guest.kernel;
   const { book } = balloon;
   return {
     id: guest.id,
@@ -23,6 +25,9 @@ export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
     hintedPages: balloon.hintedPages,
     buffersInFlight: device.inFlight,
     resizing: balloon.resizing,
+    freeBlocks: freeBlocks(guest),
+    hugePages: hugePagePool.count,
+    compaction: { ...memory.balloons.events, ...compaction.events },
     canariesWrong: processes.canariesWrong,
     statistics: statistics.values(),
     processes: processes.list().map(({ pid, name, residentPages }) => {
@@ -31,6 +36,42 @@ export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
     tasks: [...scheduler.tasks()],
     ...(withPfns ? { pfns: [...(book?.pfns() ?? [])] } : {}),
   };
+}
+
+/** Free blocks by order, as /proc/buddyinfo but of all zones. */
+function freeBlocks(guest: Guest): number[] {
+  const { zones } = guest.kernel.memory.allocator;
+  return Array.from({ length: MAX_ORDER }, (_, order) => {
+    return zones.reduce((sum, zone) => sum + zone.nrFree[order], 0);
+  });
+}
+
+function freeHugePages(guest: Guest): number {
+  const large = freeBlocks(guest).slice(PAGEBLOCK_ORDER);
+  return large.reduce((sum, blocks, above) => sum + (blocks << above), 0);
+}
+
+/** compact_memory, and what the counters have become by its end. */
+async function compactMemory(guest: Guest): Promise<CompactionSummary> {
+  const { kernel } = guest;
+  const before = { ...kernel.compaction.events, ...kernel.memory.balloons.events };
+  const freeBefore = freeHugePages(guest);
+  await finished(guest, kernel.compactMemory());
+  const after = { ...kernel.compaction.events, ...kernel.memory.balloons.events };
+  return {
+    migrated: after.pgmigrate_success - before.pgmigrate_success,
+    failed: after.pgmigrate_fail - before.pgmigrate_fail,
+    balloonMigrated: after.balloon_migrate - before.balloon_migrate,
+    isolated: after.compact_isolated - before.compact_isolated,
+    migrateScanned: after.compact_migrate_scanned - before.compact_migrate_scanned,
+    freeScanned: after.compact_free_scanned - before.compact_free_scanned,
+    freeHugePages: [freeBefore, freeHugePages(guest)],
+  };
+}
+
+async function setNrHugepages(guest: Guest, count: number): Promise<{ hugePages: number }> {
+  await finished(guest, guest.kernel.setNrHugepages(count));
+  return { hugePages: guest.kernel.hugePagePool.count };
 }
 
 /**
@@ -54,6 +95,10 @@ export class GuestControl {
         guest.run(program);
         return { started: program.name };
       }
+      case 'compact_memory':
+        return compactMemory(guest);
+      case 'nr_hugepages':
+        return setNrHugepages(guest, request.count);
       default:
         return finished(guest, guest.verb(request.verb)).then(() => ({
           driver: guest.kernel.core.state,

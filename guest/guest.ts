@@ -10,6 +10,7 @@ import type { Link, LinkEnd } from '../shared/transport/link.ts';
 import type { LinuxVersion } from './drivers/balloon-stats.ts';
 import type { DriverVerb } from './drivers/driver-core.ts';
 import { Kernel } from './kernel.ts';
+import type { BalloonCompaction } from './mm/memory.ts';
 import type { FreeListDump } from './mm/page/image.ts';
 import type { RecordedFrames } from './mm/page/page-dump.ts';
 import type { Task } from './sched/scheduler.ts';
@@ -47,6 +48,8 @@ export interface GuestOptions {
   readonly linux: LinuxVersion;
   /** page_poison=1: free pages hold a pattern, and the host is told of it where it can be. */
   readonly pagePoison?: boolean;
+  /** Whether pages of the balloon can be moved; see KernelOptions. */
+  readonly balloonCompaction?: BalloonCompaction;
   /** A recorded free-list dump to boot from instead of a fresh layout. */
   readonly image?: FreeListDump;
   /** The dump is of a recorded guest that goes on; see KernelOptions. */
@@ -139,11 +142,12 @@ export class Guest {
   }
 
   #newKernel(): Kernel {
-    const { recordedFrames } = this.#options;
+    const { recordedFrames, balloonCompaction } = this.#options;
     return new Kernel({
       memoryBytes: this.#options.memoryBytes,
       ...(this.#options.image === undefined ? {} : { image: this.#options.image }),
       ...(recordedFrames === undefined ? {} : { recordedFrames }),
+      ...(balloonCompaction === undefined ? {} : { balloonCompaction }),
       clock: this.#clock,
       seed: this.#options.seed,
       linux: this.#options.linux,

@@ -8,7 +8,7 @@ import { BalloonStatistics, type LinuxVersion } from './drivers/balloon-stats.ts
 import { DriverCore, type DriverVerb } from './drivers/driver-core.ts';
 import { VirtioBalloon } from './drivers/virtio-balloon.ts';
 import { VirtioDevice, type VirtioPort } from './drivers/virtio-device.ts';
-import { GuestMemory } from './mm/memory.ts';
+import { type BalloonCompaction, GuestMemory } from './mm/memory.ts';
 import { Compaction } from './mm/move/compaction.ts';
 import { Kcompactd } from './mm/move/kcompactd.ts';
 import { RecordedPages } from './mm/move/recorded-pages.ts';
@@ -24,7 +24,7 @@ import { bootSpaces } from './mm/space/boot-spaces.ts';
 import { HugePagePool } from './mm/space/huge-page-pool.ts';
 import type { Spaces } from './mm/space/spaces.ts';
 import { newVmstat, type Vmstat } from './mm/vmstat.ts';
-import { Scheduler, type Task } from './sched/scheduler.ts';
+import { Scheduler, type Task, type Waiting } from './sched/scheduler.ts';
 import { Workqueue } from './sched/workqueue.ts';
 import { ProcessTable } from './workload/processes.ts';
 import { type Program, startProgram } from './workload/programs.ts';
@@ -39,6 +39,8 @@ export interface KernelOptions {
   readonly recordedFrames?: RecordedFrames;
   /** page_poison=1 on the kernel's command line. */
   readonly pagePoison?: boolean;
+  /** `off`: a kernel without CONFIG_BALLOON_COMPACTION; `movable` if left out. */
+  readonly balloonCompaction?: BalloonCompaction;
   readonly clock: PausableClock;
   readonly seed: number;
   readonly linux: LinuxVersion;
@@ -77,6 +79,7 @@ export class Kernel {
       memoryBytes: options.memoryBytes,
       ...(options.image === undefined ? {} : { image: options.image }),
       pagePoison: options.pagePoison ?? false,
+      balloonCompaction: options.balloonCompaction ?? 'movable',
       hooks: { wakeKswapd: (_zone, order, gfp) => this.#wakeKswapd(order, gfp) },
     });
     this.scheduler = new Scheduler(clock);
@@ -143,6 +146,17 @@ export class Kernel {
     const task = this.scheduler.spawn('compact_memory', this.compaction.compactMemory());
     this.scheduler.run();
     return task;
+  }
+
+  /** nr_hugepages: so many huge pages in the pool, or as many as are to be had. */
+  setNrHugepages(count: number): Task {
+    const task = this.scheduler.spawn('nr_hugepages', this.#resizePool(count));
+    this.scheduler.run();
+    return task;
+  }
+
+  *#resizePool(count: number): Waiting {
+    yield* this.hugePagePool.resize(count);
   }
 
   /** wakeup_kswapd: who does not compact for himself leaves it to kcompactd. */

@@ -11,6 +11,8 @@ import { requireCertificates } from '../shared/transport/ws-tls.ts';
 import { GuestControl } from './control.ts';
 import type { LinuxVersion } from './drivers/balloon-stats.ts';
 import { Guest, type GuestEnd } from './guest.ts';
+import type { BalloonCompaction } from './mm/memory.ts';
+import { StartQueue } from './start-queue.ts';
 import type { Program } from './workload/programs.ts';
 
 export interface StartGuestOptions {
@@ -36,6 +38,8 @@ export interface StartGuestOptions {
   readonly linux?: LinuxVersion;
   /** Boots with page_poison=1; off if left out. */
   readonly pagePoison?: boolean;
+  /** Whether compaction may move pages of the balloon; `movable` if left out. */
+  readonly balloonCompaction?: BalloonCompaction;
   /** Programs to run from power-on; the default is one that makes statistics move. */
   readonly programs?: readonly Program[];
   /** Path of the control socket. */
@@ -76,6 +80,7 @@ export async function startGuest(options: StartGuestOptions): Promise<RunningGue
     return count === 1 ? options.id : `${options.id}-${index}`;
   });
   const guests = new Map<string, Guest>();
+  const queue = new StartQueue();
   const control =
     options.control === undefined
       ? undefined
@@ -92,14 +97,19 @@ export async function startGuest(options: StartGuestOptions): Promise<RunningGue
       seed: (options.seed ?? 1) + index,
       linux: options.linux ?? '6.1',
       pagePoison: options.pagePoison ?? false,
+      balloonCompaction: options.balloonCompaction ?? 'movable',
       programs: options.programs ?? defaultPrograms(memoryBytes),
       log: options.log ?? SILENT,
       dial: () => dial(url, { clock, counters, token, ca }),
-      onLink: (state, end) => options.onLink?.(id, state, end),
+      onLink: (state, end) => {
+        if (state === 'open') queue.reached(id);
+        options.onLink?.(id, state, end);
+      },
     });
     guests.set(id, guest);
-    guest.start();
+    queue.add(guest);
   }
+  queue.startMore();
   const list = [...guests.values()];
   const ended = Promise.all(list.map((guest) => guest.ended));
   return {

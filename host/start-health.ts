@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
+import type { LoopDelay } from './loop-delay.ts';
 
 /** How much of a limit is in use. */
 export interface LimitUse {
@@ -12,8 +12,8 @@ export interface LimitUse {
 export interface HostHealth {
   readonly status: 'ok';
   readonly uptimeSeconds: number;
-  /** How late the event loop came to its work since it was last asked; milliseconds. */
-  readonly eventLoopDelayMs: { readonly mean: number; readonly p99: number; readonly max: number };
+  /** Over the last minute. */
+  readonly eventLoopDelayMs: LoopDelay;
   readonly memory: {
     readonly heapBytes: number;
     /** Beyond it the process ends: node's --max-old-space-size. */
@@ -24,43 +24,19 @@ export interface HostHealth {
   readonly limits: Readonly<Record<string, LimitUse>>;
 }
 
-const RESOLUTION_MS = 20;
-const NS_PER_MS = 1e6;
-
-/** Watches the event loop of this process. Impure: real timers, /proc. */
-export class HealthMeter {
-  readonly #delay: IntervalHistogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-
-  constructor() {
-    this.#delay.enable();
-  }
-
-  stop(): void {
-    this.#delay.disable();
-  }
-
-  look(limits: Readonly<Record<string, LimitUse>>): HostHealth {
-    const { heap_size_limit: heapLimitBytes, used_heap_size: heapBytes } = getHeapStatistics();
-    return {
-      status: 'ok',
-      uptimeSeconds: Math.round(process.uptime()),
-      eventLoopDelayMs: this.#takeDelay(),
-      memory: { heapBytes, heapLimitBytes, residentBytes: process.memoryUsage.rss() },
-      limits: { ...limits, ...openFiles() },
-    };
-  }
-
-  /** The histogram's values are times between two looks, so they hold the resolution as well. */
-  #takeDelay(): HostHealth['eventLoopDelayMs'] {
-    const delay = this.#delay;
-    const ms = (ns: number): number => {
-      const late = delay.count === 0 ? 0 : Math.max(0, ns / NS_PER_MS - RESOLUTION_MS);
-      return Math.round(late * 1000) / 1000;
-    };
-    const taken = { mean: ms(delay.mean), p99: ms(delay.percentile(99)), max: ms(delay.max) };
-    delay.reset();
-    return taken;
-  }
+/** Looks at this process. Impure: the process, V8, /proc. */
+export function lookAtProcess(
+  eventLoopDelayMs: LoopDelay,
+  limits: Readonly<Record<string, LimitUse>>,
+): HostHealth {
+  const { heap_size_limit: heapLimitBytes, used_heap_size: heapBytes } = getHeapStatistics();
+  return {
+    status: 'ok',
+    uptimeSeconds: Math.round(process.uptime()),
+    eventLoopDelayMs,
+    memory: { heapBytes, heapLimitBytes, residentBytes: process.memoryUsage.rss() },
+    limits: { ...limits, ...openFiles() },
+  };
 }
 
 /** Descriptors of this process, where the system tells: each connection takes one. */

@@ -10,7 +10,8 @@ import { WsServer, type WsServerOptions } from '../shared/transport/ws-server.ts
 import { GuestSockets, type TcpPorts } from './control/qmp/guest-sockets.ts';
 import { DEFAULT_QMP_SETTINGS, type QmpSettings } from './control/qmp/settings.ts';
 import { Host, type HostOptions } from './host.ts';
-import { HealthMeter, type HostHealth } from './start-health.ts';
+import { LoopDelayMeter } from './loop-delay.ts';
+import { type HostHealth, lookAtProcess } from './start-health.ts';
 import { GuestStore } from './store/guest-store.ts';
 import { lockStore } from './store/store-lock.ts';
 import { TraceFiles } from './trace-files.ts';
@@ -122,8 +123,8 @@ export async function startHost(options: StartHostOptions): Promise<RunningHost>
       options.onGuestRemoved?.(vm);
     },
   });
-  const meter = new HealthMeter();
-  const health = (): HostHealth => meter.look({ ...server.usage, ...host.vmm.usage });
+  const meter = new LoopDelayMeter(clock);
+  const health = () => lookAtProcess(meter.look(), { ...server.usage, ...host.vmm.usage });
   let server: WsServer;
   let port: number;
   try {

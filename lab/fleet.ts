@@ -12,6 +12,7 @@ export interface FleetGuest {
   readonly memoryBytes: number;
   readonly workload?: 'none' | 'default';
   readonly linux?: '6.1' | '6.12';
+  readonly balloonCompaction?: 'movable' | 'off';
 }
 
 export interface FleetOptions {
@@ -88,11 +89,12 @@ export class Fleet {
   /** Starts one more guest; resolves when its driver is up. Rejects with ProcessError. */
   async startGuest(guest: FleetGuest): Promise<void> {
     const { id, memoryBytes, workload = 'default', linux = '6.1' } = guest;
+    const { balloonCompaction = 'movable' } = guest;
     const control = join(this.directory, `${id}.ctl`);
     const child = this.#spawn([
       ...['guest', '--connect', this.#url, '--id', id, '--memory', formatSize(memoryBytes)],
       ...['--seed', String(this.#options.seed ?? 1), '--workload', workload, '--linux', linux],
-      ...['--control', control],
+      ...['--balloon-compaction', balloonCompaction, '--control', control],
     ]);
     await child.line(/connected/);
     this.#guests.set(id, { process: child, control: await LineClient.connect(control) });

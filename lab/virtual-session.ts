@@ -36,6 +36,7 @@ export type VirtualGuestOptions = Pick<GuestOptions, 'id' | 'memoryBytes'> &
       | 'seed'
       | 'linux'
       | 'pagePoison'
+      | 'balloonCompaction'
       | 'programs'
       | 'interpose'
       | 'epoch'

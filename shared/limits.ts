@@ -70,6 +70,9 @@ export const MAX_GUEST_PAGES = 2 ** 28;
 export const MIN_GUEST_MIB = 64;
 export const MAX_GUEST_MIB = 64 * 1024;
 
+/** Huge pages of 2 MiB one can ask for: what the largest guest would consist of. */
+export const MAX_NR_HUGEPAGES = MAX_GUEST_MIB / 2;
+
 /** Virtqueue sizes as QEMU 7.2 creates them (virtio-balloon-facts 2.3). */
 export const QUEUE_SIZE_BALLOON = 128;
 export const QUEUE_SIZE_STATS = 128;

@@ -100,11 +100,20 @@ export class BalloonBatch {
   }
 
   /**
+   * From here to `announce` the host, who knows nothing yet, is told of no other page, and no page
+   * is on its way from one place to another.
+   */
+  *hold(): Waiting {
+    yield* this.#lock.lock();
+    // Nothing of the balloon migrates under the lock: what is isolated is put back.
+    while (this.#bound().book.isolatedPages > 0) yield 0;
+  }
+
+  /**
    * Puff's extension for a host that knows nothing of this balloon: tells every page on the list
-   * again, oldest first, in batches of 256. VIRTIO has no message for it.
+   * again, oldest first, in batches of 256. VIRTIO has no message for it. After `hold`.
    */
   *announce(): Waiting {
-    yield* this.#lock.lock();
     const { book, inflate } = this.#bound();
     this.#pfnCount = 0;
     for (const pfn of [...book.pfns()]) {

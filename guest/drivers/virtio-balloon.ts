@@ -203,6 +203,7 @@ export class VirtioBalloon {
   *announce(): Waiting {
     const book = this.#book ?? fail('only a driver that was probed announces its balloon');
     this.#hinting.detach();
+    yield* this.#batch.hold();
     const { free_page: freePage, reporting } = this.#initVqs(book);
     if (freePage !== undefined) this.#hinting.probe(freePage);
     this.#writePoison();
@@ -217,6 +218,7 @@ export class VirtioBalloon {
   /** A recorded guest goes on with its balloon inflated: tells the host its pages, oldest first. */
   *takeOver(pfns: readonly number[]): Waiting {
     this.#batch.adopt(pfns);
+    yield* this.#batch.hold();
     yield* this.#batch.announce();
     this.#writeActual();
   }
@@ -288,8 +290,11 @@ export class VirtioBalloon {
     yield* this.#device.reset();
   }
 
+  /** Pages that compaction has isolated come back, moved or not: until then others run. */
   *#leakAll(): Waiting {
-    while (this.#batch.numPages > 0) yield* this.#batch.leak(this.#batch.numPages);
+    while (this.#batch.numPages > 0) {
+      if ((yield* this.#batch.leak(this.#batch.numPages)) === 0) yield 0;
+    }
   }
 
   #detach(): void {

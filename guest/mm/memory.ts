@@ -10,6 +10,9 @@ import { ramRegions } from './page/ram.ts';
 import { Tracepoints } from './page/tracepoints.ts';
 import { verifyMemory } from './verify.ts';
 
+/** CONFIG_BALLOON_COMPACTION: whether pages of balloons can be moved. */
+export type BalloonCompaction = 'movable' | 'off';
+
 export interface BootOptions {
   /** RAM as QEMU's -m gives it: whole MiB, 64 MiB to 64 GiB; else SizeError. */
   readonly memoryBytes: number;
@@ -18,6 +21,8 @@ export interface BootOptions {
   readonly hooks?: AllocatorHooks;
   /** Free pages hold PAGE_POISON, as with page_poison=1. */
   readonly pagePoison?: boolean;
+  /** `movable` if left out. */
+  readonly balloonCompaction?: BalloonCompaction;
 }
 
 /**
@@ -45,6 +50,7 @@ export class GuestMemory {
   static boot(options: BootOptions): GuestMemory {
     const memory = GuestMemory.#boot(options);
     if (options.pagePoison === true) memory.allocator.enablePagePoison();
+    if (options.balloonCompaction === 'off') memory.allocator.pinBalloonPages();
     return memory;
   }
 

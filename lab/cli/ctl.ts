@@ -25,9 +25,11 @@ Verbs of a guest (add guest=ID where one process runs several):
   run program='{"name":"hog","mib":100,"seconds":5}'
                                    also {"name":"frag","mib":...,"keepEvery":...,"seconds":...}
                                    and {"name":"daemon","mib":...,"periodMs":...}
-  dump [pfns=true]                 driver, balloon list, statistics, processes, tasks
+  compact_memory                   move pages until the free memory is in large blocks
+  nr_hugepages count=64            huge pages of 2 MiB in the pool, as many as are to be had
+  dump [pfns=true]                 driver, balloon list, statistics, free blocks, processes, tasks
 
-Driver verbs are answered when their work is done.
+Driver verbs, compact_memory and nr_hugepages are answered when their work is done.
 
 Examples:
   npx puff ctl /tmp/puff/host.ctl balloon guest=vm0 bytes=512M

@@ -38,6 +38,9 @@ export function guestCommand(): Command {
   const workload = new Option('--workload <name>', 'default: statistics move; none: idle')
     .argParser(parseChoice(['default', 'none']))
     .default('default', 'default');
+  const compaction = new Option('--balloon-compaction <mode>', 'may balloon pages be moved')
+    .argParser(parseChoice(['movable', 'off']))
+    .default('movable', 'movable');
   return new Command('guest')
     .description('run one or more guests, each with a connection to a host')
     .requiredOption('--connect <url>', 'the host, for example ws://127.0.0.1:7420', parseUrl)
@@ -51,6 +54,7 @@ export function guestCommand(): Command {
     .option('--epoch <n>', 'number of this life (default: microseconds since 1970)', parseEpoch)
     .addOption(linux)
     .addOption(workload)
+    .addOption(compaction)
     .option('--page-poison', 'free pages hold 0xaa, as with page_poison=1 (default: off)')
     .option('--control <path>', 'unix socket for unbind, bind, rmmod, ... and dump (default: none)')
     .addOption(logOption())

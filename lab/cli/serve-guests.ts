@@ -1,5 +1,6 @@
 import type { LinuxVersion } from '../../guest/drivers/balloon-stats.ts';
 import type { GuestEnd } from '../../guest/guest.ts';
+import type { BalloonCompaction } from '../../guest/mm/memory.ts';
 import { type RunningGuests, startGuest } from '../../guest/start-guest.ts';
 import { quotePeer } from '../../shared/lib/log.ts';
 import { MAX_GUEST_ID_LENGTH } from '../../shared/limits.ts';
@@ -21,6 +22,7 @@ export interface GuestFlags {
   readonly linux: LinuxVersion;
   readonly workload: 'default' | 'none';
   readonly pagePoison?: true;
+  readonly balloonCompaction: BalloonCompaction;
   readonly control?: string;
   readonly tokenFile?: string;
   readonly tlsCa?: string;
@@ -44,6 +46,7 @@ export async function serveGuests(flags: GuestFlags): Promise<void> {
     ...(flags.epoch === undefined ? {} : { epoch: flags.epoch }),
     linux: flags.linux,
     pagePoison: flags.pagePoison ?? false,
+    balloonCompaction: flags.balloonCompaction,
     log: makeLog(flags.log),
     ...(flags.workload === 'none' ? { programs: [] } : {}),
     ...(flags.control === undefined ? {} : { control: flags.control }),

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { CompactionSummary } from '../../shared/control/schemas.ts';
 import { formatSize, PAGE_SIZE } from '../../shared/lib/units.ts';
 import { Fleet, type FleetView, isSettled } from '../fleet.ts';
 import { type Output, Progress } from '../progress.ts';
@@ -32,9 +33,7 @@ export async function runScenario(
   abort: AbortSignal = new AbortController().signal,
 ): Promise<void> {
   const fleet = new Fleet({
-    guests: scenario.guests.map(({ id, memory, workload }) => {
-      return { id, memoryBytes: memory, workload };
-    }),
+    guests: scenario.guests.map(({ memory, ...guest }) => ({ ...guest, memoryBytes: memory })),
     seed: scenario.seed,
     strict: scenario.host.strict,
     ...(scenario.host.device === undefined ? {} : { device: scenario.host.device }),
@@ -127,12 +126,38 @@ class StepPlayer {
       case 'run':
         await this.#fleet.guest(step.guest, { verb: 'run', program: step.program });
         return step.program.name;
+      case 'compact_memory':
+        return this.#compact(step);
+      case 'nr_hugepages':
+        return this.#askForHugePages(step);
       case 'cut':
         await this.#fleet.host({ verb: 'cut', guest: step.guest });
         return 'connection';
       case 'check':
         return this.#check(step);
     }
+  }
+
+  async #compact(step: Extract<Step, { do: 'compact_memory' }>): Promise<string> {
+    const { guest, expectFree } = step;
+    const summary = await this.#fleet.guest<CompactionSummary>(guest, { verb: 'compact_memory' });
+    const [before, after] = summary.freeHugePages;
+    if (expectFree !== undefined && after < expectFree) {
+      throw new StepFailed(`${after} huge pages are free, expected ${expectFree}`);
+    }
+    const { migrated, balloonMigrated } = summary;
+    const moved = `${migrated} pages moved, ${balloonMigrated} of them the balloon's`;
+    return `${moved}; free huge pages ${before}, now ${after}`;
+  }
+
+  async #askForHugePages(step: Extract<Step, { do: 'nr_hugepages' }>): Promise<string> {
+    const { guest, count, expect = count } = step;
+    const request = { verb: 'nr_hugepages', count };
+    const { hugePages } = await this.#fleet.guest<{ hugePages: number }>(guest, request);
+    if (hugePages !== expect) {
+      throw new StepFailed(`there are ${hugePages} of ${count} huge pages, expected ${expect}`);
+    }
+    return `${hugePages} of ${count}`;
   }
 
   async #settle(step: Extract<Step, { do: 'settle' }>, label: string): Promise<string> {

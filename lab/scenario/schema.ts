@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { programSchema } from '../../guest/workload/programs.ts';
 import { issueText } from '../../shared/control/issues.ts';
 import { parseSize } from '../../shared/lib/units.ts';
-import { MAX_TIMER_MS } from '../../shared/limits.ts';
+import { MAX_NR_HUGEPAGES, MAX_TIMER_MS } from '../../shared/limits.ts';
 import { isGuestId } from '../../shared/protocol/codec.ts';
 import { parseDevice } from '../device-option.ts';
 import { parseGuestMemory } from '../guest-memory.ts';
@@ -30,6 +30,8 @@ const guest = z.string().refine(isGuestId, 'an id has 1 to 64 letters, digits, _
 const MAX_SECONDS = Math.floor(MAX_TIMER_MS / 1000);
 const timeoutSeconds = z.number().positive().max(MAX_SECONDS).default(30);
 
+const hugePages = z.int().min(0).max(MAX_NR_HUGEPAGES);
+
 const stepSchema = z.discriminatedUnion('do', [
   /** Asks for a size over QMP: what remains to the guest. */
   z.strictObject({ do: z.literal('balloon'), guest, size }),
@@ -55,6 +57,19 @@ const stepSchema = z.discriminatedUnion('do', [
     verb: z.enum(['unbind', 'bind', 'rmmod', 'insmod', 'suspend', 'resume']),
   }),
   z.strictObject({ do: z.literal('run'), guest, program: programSchema }),
+  /** Compacts the guest's memory; at least so many huge pages of 2 MiB are free then. */
+  z.strictObject({
+    do: z.literal('compact_memory'),
+    guest,
+    expectFree: z.int().nonnegative().optional(),
+  }),
+  /** Asks for so many persistent huge pages; `expect` is how many there have to be, all if left. */
+  z.strictObject({
+    do: z.literal('nr_hugepages'),
+    guest,
+    count: hugePages,
+    expect: hugePages.optional(),
+  }),
   /** Cuts the guest's connection; it resumes by itself. */
   z.strictObject({ do: z.literal('cut'), guest }),
   /** The host's ledger and the guest's list hold the same frames, and so many. */
@@ -82,6 +97,7 @@ export const scenarioSchema = z
           id: guest,
           memory: parsed(parseGuestMemory),
           workload: z.enum(['none', 'default']).default('default'),
+          balloonCompaction: z.enum(['movable', 'off']).default('movable'),
         }),
       )
       .min(1),

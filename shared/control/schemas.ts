@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_NR_HUGEPAGES } from '../limits.ts';
 
 /**
  * The control channel of host and guest: a unix socket, one JSON object a line in both directions.
@@ -46,6 +47,17 @@ export const guestRequestSchema = z.discriminatedUnion('verb', [
   driverVerb('suspend'),
   driverVerb('resume'),
   z.strictObject({
+    verb: z.literal('compact_memory'),
+    guest: guestId.optional(),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({
+    verb: z.literal('nr_hugepages'),
+    guest: guestId.optional(),
+    count: z.int().min(0).max(MAX_NR_HUGEPAGES),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({
     verb: z.literal('run'),
     guest: guestId.optional(),
     program: z.looseObject({ name: z.string() }),
@@ -78,6 +90,19 @@ export interface HostGuestSummary {
   readonly qmp?: readonly string[];
 }
 
+/** What compacting a guest's memory came to; in pages where pages count. */
+export interface CompactionSummary {
+  readonly migrated: number;
+  readonly failed: number;
+  /** Of those migrated the balloon's. */
+  readonly balloonMigrated: number;
+  readonly isolated: number;
+  readonly migrateScanned: number;
+  readonly freeScanned: number;
+  /** Huge pages of 2 MiB that could be had of the free blocks, before and after. */
+  readonly freeHugePages: readonly [before: number, after: number];
+}
+
 /** What `dump` shows of a guest. */
 export interface GuestDump {
   readonly id: string;
@@ -94,6 +119,12 @@ export interface GuestDump {
   readonly hintedPages: number;
   readonly buffersInFlight: number;
   readonly resizing: boolean;
+  /** Free blocks by order, all zones together. */
+  readonly freeBlocks: readonly number[];
+  /** Pages in the pool of persistent huge pages (nr_hugepages). */
+  readonly hugePages: number;
+  /** vmstat's events of compaction and balloons. */
+  readonly compaction: Readonly<Record<string, number>>;
   readonly canariesWrong: number;
   readonly statistics: Readonly<Record<string, number>>;
   readonly processes: readonly {

@@ -83,13 +83,9 @@ describe('GET /health', () => {
 
   it('shows how long the event loop was kept from its work', async () => {
     const host = await start();
-    await new Promise((resolve) => setTimeout(resolve, 60));
-    host.health();
-    await new Promise((resolve) => setTimeout(resolve, 60));
     const untilMs = performance.now() + 150;
     while (performance.now() < untilMs);
-    await new Promise((resolve) => setTimeout(resolve, 60));
-    expect(host.health().eventLoopDelayMs.max).toBeGreaterThan(100);
+    await expect.poll(() => host.health().eventLoopDelayMs.max).toBeGreaterThan(50);
   });
 
   it('is told to a GET alone, and only to who has the token', async () => {

@@ -121,7 +121,7 @@ describe('isSettled', () => {
       hintedPages: 0,
     },
     ...{ buffersInFlight: 1, resizing: false, canariesWrong: 0, statistics: {} },
-    ...{ processes: [], tasks: [] },
+    ...{ processes: [], tasks: [], freeBlocks: [], hugePages: 0, compaction: {} },
   };
 
   test('all agree: isolated pages count, the statistics buffer does not', () => {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decode } from '../../shared/protocol/codec.ts';
 import { Op } from '../../shared/protocol/messages.ts';
-import { RecordedExchange } from '../support/recorded-exchange.ts';
+import { LAST_PAGES, RecordedExchange } from '../support/recorded-exchange.ts';
 
 /**
  * The first of three ways to lose a peer: the link is lost, and then nothing is lost or repeated.
@@ -41,7 +41,8 @@ describe('the exchange that is cut', () => {
     ).toEqual(quiet.atGuest);
   });
 
-  it('ends with both sides in agreement', () => {
+  it('ends with both sides in agreement, after pages of the balloon were moved', () => {
+    expect(quiet.guest.kernel.memory.balloons.events.balloon_migrate).toBe(LAST_PAGES);
     expect(WANTED).toMatchObject({
       difference: { missing: 0, surplus: 0, repeated: 0 },
       driver: 'bound',

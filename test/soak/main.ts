@@ -1,13 +1,15 @@
 import { Command } from 'commander';
 import { parseCount, parseSeed } from '../../lab/cli/options.ts';
+import { fuzzSoak } from './fuzz-run.ts';
 import { manySoak } from './many.ts';
 import { PeersSoak } from './peers.ts';
 
-/** Runs that take minutes: `main.js peers` and `main.js many`. Exit code 1 when one finds a bug. */
+/** Runs that take minutes: `main.js peers`, `many` and `fuzz`. Exit code 1 when one finds a bug. */
 interface Flags {
   readonly rounds: number;
   readonly guests: number;
   readonly seconds: number;
+  readonly frames: number;
   readonly seed: number;
 }
 
@@ -30,10 +32,10 @@ async function seeded(seed: number, run: () => Promise<void>): Promise<void> {
 async function peers({ rounds, seed }: Flags): Promise<void> {
   await seeded(seed, async () => {
     const result = await new PeersSoak({ rounds, seed, report }).run();
-    const { faults, framesCompared, targets, reconnects, seconds } = result;
+    const { faults, framesCompared, repeats, targets, reconnects, seconds } = result;
     report(`${rounds} rounds with ${faults} faults in ${seconds.toFixed(0)} s: all agreed`);
     report(`${framesCompared} frames compared, ${targets} targets acknowledged and kept`);
-    report(`controllers connected again ${reconnects} times`);
+    report(`controllers connected again ${reconnects} times; ${repeats} comparisons repeated`);
   });
 }
 
@@ -54,4 +56,10 @@ program
   .option('--seconds <n>', 'for how long', parseCount, 60)
   .option('--seed <n>', 'targets and waits', parseSeed, seed)
   .action((flags: Flags) => seeded(flags.seed, () => manySoak({ ...flags, report })));
+program
+  .command('fuzz')
+  .description('hostile frames for a host and for guests, and hostile QMP clients')
+  .option('--frames <n>', 'frames for each side', parseSeed, 1_000_000)
+  .option('--seed <n>', 'which frames', parseSeed, seed)
+  .action((flags: Flags) => seeded(flags.seed, () => fuzzSoak({ ...flags, report })));
 await program.parseAsync();

@@ -13,10 +13,18 @@ export interface PeersOptions {
   report(line: string): void;
 }
 
+/** A fault and the guest it is for. */
+interface Chosen {
+  readonly fault: Fault;
+  readonly guest: string;
+}
+
 export interface PeersResult {
   readonly faults: number;
   readonly framesCompared: number;
   readonly targets: number;
+  /** Comparisons that were made again because compaction had pages in its hands. */
+  readonly repeats: number;
   /** Times that a controller found its monitor gone and connected again. */
   readonly reconnects: number;
   readonly seconds: number;
@@ -49,6 +57,7 @@ export class PeersSoak {
   readonly #controllers = new Map<string, Controller>();
   #faults = 0;
   #frames = 0;
+  #repeats = 0;
 
   constructor(options: PeersOptions) {
     this.#options = options;
@@ -77,6 +86,7 @@ export class PeersSoak {
     return {
       faults: this.#faults,
       framesCompared: this.#frames,
+      repeats: this.#repeats,
       targets: controllers.reduce((sum, { acknowledged }) => sum + acknowledged, 0),
       reconnects: controllers.reduce((sum, { reconnects }) => sum + reconnects, 0),
       seconds: (performance.now() - startMs) / 1000,
@@ -102,6 +112,23 @@ export class PeersSoak {
   async #round(round: number): Promise<void> {
     const prng = this.#prng.fork(`round ${round}`);
     const faults = this.#choose(round, prng);
+    const what = faults.map(({ fault, guest }) => `${guest}: ${fault.name}`).join('; ');
+    const name = `round ${String(round).padStart(3)}`;
+    try {
+      const { frames, settledMs } = await this.#play(faults, prng);
+      const settled = `settled in ${settledMs.toFixed(0)} ms, ${frames} frames equal`;
+      this.#options.report(`${name}: ${settled}; ${what}`);
+    } catch (error) {
+      this.#options.report(`${name}: failed; ${what}`);
+      throw error;
+    }
+  }
+
+  /** The faults while targets change, then the wait, then the comparison. */
+  async #play(
+    faults: readonly Chosen[],
+    prng: Prng,
+  ): Promise<{ frames: number; settledMs: number }> {
     const fleet = this.#fleet;
     await Promise.all([
       this.#retarget(prng),
@@ -122,9 +149,7 @@ export class PeersSoak {
     this.#expectNoStrays();
     this.#faults += faults.length;
     this.#frames += frames;
-    const what = faults.map(({ fault, guest }) => `${guest}: ${fault.name}`).join('; ');
-    const line = `round ${String(round).padStart(3)}: settled in ${settledMs.toFixed(0)} ms, `;
-    this.#options.report(`${line}${frames} frames equal; ${what}`);
+    return { frames, settledMs };
   }
 
   /** Every guest for a time of its own: some targets are the last ones before a fault. */
@@ -139,13 +164,13 @@ export class PeersSoak {
   }
 
   /** One to three faults, for different guests, at most one of them the host's. */
-  #choose(round: number, prng: Prng): { readonly fault: Fault; readonly guest: string }[] {
+  #choose(round: number, prng: Prng): Chosen[] {
     const ids = [...this.#fleet.ids];
     const take = (): string => ids.splice(prng.below(ids.length), 1)[0] as string;
     if (round % HEARTBEAT_EVERY === HEARTBEAT_EVERY / 2) {
       return [{ fault: PAST_HEARTBEAT, guest: take() }];
     }
-    const chosen: { fault: Fault; guest: string }[] = [];
+    const chosen: Chosen[] = [];
     for (let left = 1 + prng.below(3); left > 0; left--) {
       const mayConcernHost = !chosen.some(({ fault }) => fault.host);
       chosen.push({ fault: chooseFault(prng, mayConcernHost), guest: take() });
@@ -155,7 +180,8 @@ export class PeersSoak {
 
   /** Throws SoakFailure; returns how many frames are in the balloon. */
   async #judge(id: string, controller: Controller): Promise<number> {
-    const { frames } = await judge(this.#fleet, id, controller);
+    const { frames, repeats } = await judge(this.#fleet, id, controller);
+    this.#repeats += repeats;
     const seconds = await controller.execute('qom-get', POLLING);
     if (seconds !== POLLING_SECONDS) {
       throw new SoakFailure(`${id}: the polling interval is ${seconds}, not ${POLLING_SECONDS}`);

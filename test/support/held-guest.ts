@@ -1,4 +1,5 @@
 import type { Guest } from '../../guest/guest.ts';
+import type { BalloonCompaction } from '../../guest/mm/memory.ts';
 import { DEFAULT_PROPERTIES } from '../../host/device/offer.ts';
 import { QEMU_POLICY } from '../../host/device/violations.ts';
 import type { GuestKeeper } from '../../host/vmm/guest-keeper.ts';
@@ -19,6 +20,8 @@ export interface HeldGuestOptions {
   readonly keeper?: GuestKeeper;
   /** The guest boots with page_poison=1. */
   readonly pagePoison?: boolean;
+  /** `movable` if left out. */
+  readonly balloonCompaction?: BalloonCompaction;
 }
 
 /** A guest on virtual time whose acknowledgements a test can hold back one by one. */
@@ -42,6 +45,7 @@ export class HeldGuest {
       id: 'vm0',
       memoryBytes,
       pagePoison: options.pagePoison ?? false,
+      balloonCompaction: options.balloonCompaction ?? 'movable',
       interpose: (message, deliver) => this.#receive(message, deliver),
     });
     this.guest.start();

@@ -7,6 +7,7 @@ import type { BalloonMigration, Book } from './book.ts';
 import {
   balloonPageDequeue,
   balloonPageEnqueue,
+  balloonPageFree,
   balloonPageIsolate,
   balloonPagePutback,
 } from './procedures.ts';
@@ -32,6 +33,7 @@ export class BalloonDevInfo implements Book {
   readonly #adjust: boolean;
   readonly #enqueueFrame = balloonPageEnqueue.newFrame(0, 0);
   readonly #dequeueFrame = balloonPageDequeue.newFrame(0);
+  readonly #freeFrame = balloonPageFree.newFrame(0, 0);
   readonly #isolateFrame = balloonPageIsolate.newFrame(0);
   readonly #putbackFrame = balloonPagePutback.newFrame(0);
   /** Number on this book's frames and head of its list, while it holds any; 0 while it is empty. */
@@ -105,8 +107,11 @@ export class BalloonDevInfo implements Book {
   release(pfn: number): void {
     assert(this.#unreleasedPages > 0, 'a page is released once, after it was dequeued');
     this.#unreleasedPages--;
-    if (this.#adjust) this.#balloons.adjustManagedPageCount(pfn, 1);
-    this.#balloons.allocator.putPage(pfn);
+    const frame = this.#freeFrame;
+    balloonPageFree.start(frame);
+    frame[1] = pfn;
+    frame[2] = this.#adjust ? 1 : 0;
+    balloonPageFree.run(frame, this.#balloons);
   }
 
   /** isolate_movable_page: false when the page could not be had. */

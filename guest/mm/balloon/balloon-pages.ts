@@ -1,7 +1,7 @@
 import type { Waiting } from '../../sched/scheduler.ts';
 import type { Balloons } from './balloons.ts';
 import { balloonPageMigrate } from './migrate-procedure.ts';
-import { balloonPageIsolate, balloonPagePutback } from './procedures.ts';
+import { balloonPageFree, balloonPageIsolate, balloonPagePutback } from './procedures.ts';
 
 /**
  * The movable operations of balloon pages (balloon_mops), for whoever migrates pages without
@@ -10,6 +10,7 @@ import { balloonPageIsolate, balloonPagePutback } from './procedures.ts';
 export class BalloonPages {
   readonly #balloons: Balloons;
   readonly #isolateFrame = balloonPageIsolate.newFrame(0);
+  readonly #freeFrame = balloonPageFree.newFrame(0, 0);
   readonly #putbackFrame = balloonPagePutback.newFrame(0);
   readonly #migrateFrame = balloonPageMigrate.newFrame(0, 0, 0);
 
@@ -31,6 +32,15 @@ export class BalloonPages {
     balloonPagePutback.start(frame);
     frame[1] = pfn;
     balloonPagePutback.run(frame, this.#balloons);
+  }
+
+  /** Drops one reference of a page that is in no balloon any more; the last one frees it. */
+  free(pfn: number): void {
+    const frame = this.#freeFrame;
+    balloonPageFree.start(frame);
+    frame[1] = pfn;
+    frame[2] = 0;
+    balloonPageFree.run(frame, this.#balloons);
   }
 
   /**

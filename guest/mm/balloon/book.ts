@@ -51,4 +51,6 @@ export interface BalloonWorld {
   /** The book a frame is in now: page_private. */
   bookOf(pfn: number): Book;
   bookNumbered(number: number): Book;
+  /** adjust_managed_page_count on behalf of a balloon. */
+  adjustManagedPageCount(pfn: number, delta: number): void;
 }

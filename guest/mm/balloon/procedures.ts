@@ -1,12 +1,12 @@
 import { setup } from 'xstate';
 import { fail } from '../../../shared/lib/assert.ts';
-import { type Frame, procedure, WAIT, YES_NO } from '../../../shared/lifecycle/procedure.ts';
-import { PAGE_STATE, pageLifecycle } from '../page/page-lifecycle.ts';
+import { procedure, WAIT, YES_NO } from '../../../shared/lifecycle/procedure.ts';
+import { PAGE_STATE } from '../page/page-lifecycle.ts';
 import type { BalloonWorld } from './book.ts';
 
 /**
- * What happens to one balloon page, as stepped procedures: enqueue, dequeue, isolate and put back
- * of Linux 6.1 (mm/balloon_compaction.c and the movable-page part of mm/migrate.c; 4.3 of the
+ * What happens to one balloon page, as stepped procedures: enqueue, dequeue, free, isolate and put
+ * back of Linux 6.1 (mm/balloon_compaction.c and the movable-page part of mm/migrate.c; 4.3 of the
  * facts). Each effect names the lock that makes it atomic. Slot 1 of the frame is the PFN.
  */
 
@@ -14,12 +14,6 @@ const PFN = 1;
 const { yes, no } = YES_NO;
 /** A procedure that cannot be refused has one event. */
 const YES = { yes: 0 } as const;
-
-const MOVABLE_STATES = pageLifecycle.table.tagMask('movable');
-
-function isMovable(frame: Frame, world: BalloonWorld): boolean {
-  return ((MOVABLE_STATES >>> world.pages.states.stateOf(frame[PFN])) & 1) === 1;
-}
 
 const enqueueMachine = setup({}).createMachine({
   id: 'balloon_page_enqueue',
@@ -88,6 +82,37 @@ export const balloonPageDequeue = procedure(dequeueMachine, YES_NO, {
   },
 });
 
+const freeMachine = setup({}).createMachine({
+  id: 'balloon_page_free',
+  initial: 'account',
+  states: {
+    account: { on: { yes: 'put' } },
+    put: { on: { yes: 'free', no: 'kept' } },
+    free: { on: { yes: 'freed' } },
+    freed: { type: 'final' },
+    kept: { type: 'final' },
+  },
+});
+
+/**
+ * Gives a page back that has left its balloon: after deflation (slot 2 of the frame is 1 where it
+ * was out of the managed pages) or after another page has taken its place (0).
+ */
+export const balloonPageFree = procedure(freeMachine, YES_NO, {
+  /** managed_page_count_lock. */
+  account: (frame, world: BalloonWorld) => {
+    if (frame[2] === 1) world.adjustManagedPageCount(frame[PFN], 1);
+    return yes;
+  },
+  /** Atomic by itself: put_page_testzero. Whoever pinned the page meanwhile frees it instead. */
+  put: (frame, world) => (world.allocator.putPageTestZero(frame[PFN]) ? yes : no),
+  /** The lock of the per-CPU lists. Nobody can get hold of the page any more. */
+  free: (frame, world) => {
+    world.allocator.freeUnreferenced(frame[PFN]);
+    return yes;
+  },
+});
+
 const isolateMachine = setup({}).createMachine({
   id: 'balloon_page_isolate',
   initial: 'pin',
@@ -110,7 +135,7 @@ export const balloonPageIsolate = procedure(isolateMachine, YES_NO, {
   /** Atomic by itself: get_page_unless_zero. */
   pin: (frame, world: BalloonWorld) => (world.pages.getUnlessZero(frame[PFN]) ? yes : no),
   /** No lock: a page that is no balloon's must not have its lock touched. */
-  look: (frame, world) => (isMovable(frame, world) ? yes : no),
+  look: (frame, world) => (world.pages.isMovable(frame[PFN]) ? yes : no),
   /** Atomic by itself: trylock_page. Held by enqueue, dequeue or another isolation. */
   lock: (frame, world) => (world.pages.tryLock(frame[PFN]) ? yes : no),
   /** Page lock: still in a balloon and not isolated by another. */
@@ -154,7 +179,7 @@ export const balloonPagePutback = procedure(putbackMachine, YES_NO, {
   /** Waits: lock_page. */
   lock: (frame, world: BalloonWorld) => (world.pages.tryLock(frame[PFN]) ? yes : WAIT),
   /** Page lock: still the balloon's. */
-  recheck: (frame, world) => (isMovable(frame, world) ? yes : no),
+  recheck: (frame, world) => (world.pages.isMovable(frame[PFN]) ? yes : no),
   /** Page lock and pages_lock: balloon_page_putback. */
   relink: (frame, world) => {
     world.bookOf(frame[PFN]).relinkPage(frame[PFN]);

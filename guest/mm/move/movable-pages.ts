@@ -48,15 +48,13 @@ export class MovablePages {
     }
   }
 
-  /** Was the page freed since it was isolated? Then drops the isolator's reference, the last. */
+  /**
+   * Was the page freed since it was isolated? Then drops the isolator's reference, the last. A
+   * balloon lets no isolated page go.
+   */
   releaseForgotten(pfn: number): boolean {
-    const isBalloon = this.#isBalloon(pfn);
-    const isForgotten = isBalloon
-      ? this.#allocator.pages.refcount(pfn) === 1
-      : this.lru.isForgotten(pfn);
-    if (!isForgotten) return false;
-    if (isBalloon) this.#allocator.putPage(pfn);
-    else this.lru.release(pfn);
+    if (this.#isBalloon(pfn) || !this.lru.isForgotten(pfn)) return false;
+    this.lru.release(pfn);
     return true;
   }
 
@@ -72,7 +70,7 @@ export class MovablePages {
     // A task that reclaims (PF_MEMALLOC) waits for no page lock: it may hold it itself.
     if (!(yield* this.#balloon.migrate(oldPfn, newPfn, mayWait && !cc.direct))) return MOVE.again;
     this.#allocator.putPage(newPfn);
-    this.#allocator.putPage(oldPfn);
+    this.#balloon.free(oldPfn);
     return MOVE.done;
   }
 

@@ -5,6 +5,7 @@ import {
   __GFP_COMP,
   __GFP_KSWAPD_RECLAIM,
   __GFP_MEMALLOC,
+  __GFP_MOVABLE,
   __GFP_NOMEMALLOC,
   __GFP_ZERO,
   ALLOC_HIGHATOMIC,
@@ -82,6 +83,7 @@ export class PageAllocator {
   /** Frames handed out whose poison was not as it had been written when they were freed. */
   poisonErrors = 0;
   #pagePoison = false;
+  #balloonGfp = GFP_BALLOON;
   readonly #trace: Tracepoints;
   readonly #hooks: AllocatorHooks;
   readonly #request = new Request();
@@ -113,6 +115,12 @@ export class PageAllocator {
     }
   }
 
+  /** Without CONFIG_BALLOON_COMPACTION: balloons take unmovable pages, and keep them in place. */
+  pinBalloonPages(): void {
+    this.#balloonGfp &= ~__GFP_MOVABLE;
+    this.pages.pinBalloonPages();
+  }
+
   /**
    * __alloc_pages up to where it would wait: the first PFN of 2^order frames with one reference,
    * or -1. Tries the low watermark, then wakes kswapd and tries what gfp allows. Their content is
@@ -133,7 +141,7 @@ export class PageAllocator {
 
   /** balloon_page_alloc: one frame for a balloon, or -1 when out of puff. */
   allocBalloonPage(): number {
-    return this.alloc(0, GFP_BALLOON);
+    return this.alloc(0, this.#balloonGfp);
   }
 
   /**
@@ -179,10 +187,19 @@ export class PageAllocator {
 
   /** put_page: drops a reference; the last one takes the block off the LRU and frees it. */
   putPage(pfn: number): void {
+    if (this.putPageTestZero(pfn)) this.freeUnreferenced(pfn);
+  }
+
+  /** put_page_testzero: drops a reference; true for the last: then the caller frees the block. */
+  putPageTestZero(pfn: number): boolean {
     const { words } = this.pages;
     const at = (pfn << 2) + REFCOUNT_WORD;
     assert(words[at] > 0, 'put_page needs a reference to drop');
-    if (--words[at] > 0) return;
+    return --words[at] === 0;
+  }
+
+  /** free_the_page: takes a block that nobody refers to any more off the LRU and frees it. */
+  freeUnreferenced(pfn: number): void {
     const order = this.pages.allocOrder(pfn);
     const zone = this.zoneOf(pfn);
     const migratetype = this.#prepareFree(zone, pfn, order);

@@ -2,7 +2,6 @@ import { fail } from '../../../shared/lib/assert.ts';
 import { rmqueueSmallest } from './buddy.ts';
 import { firstFree, isFreeAreaEmpty, moveToFreeList } from './free-area.ts';
 import { ALLOC_KSWAPD, ALLOC_NOFRAGMENT, MIGRATETYPE, WMARK } from './gfp.ts';
-import { pageLifecycle } from './page-lifecycle.ts';
 import { MAX_ORDER, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES } from './page-map.ts';
 import type { Zone } from './zone.ts';
 
@@ -20,8 +19,6 @@ const FALLBACKS: readonly (readonly number[])[] = [
   [MIGRATETYPE.reclaimable, MIGRATETYPE.unmovable],
   [MIGRATETYPE.unmovable, MIGRATETYPE.movable],
 ];
-
-const MOVABLE_STATES = pageLifecycle.table.tagMask('movable');
 
 /** Frames moved and frames found movable by the last moveFreepagesBlock (Linux: num_movable). */
 const moved = { freePages: 0, movablePages: 0 };
@@ -69,7 +66,7 @@ export function moveFreepagesBlock(zone: Zone, pfn: number, migratetype: number)
   while (at < end) {
     const order = pages.blockOrder(at);
     if (order < 0) {
-      moved.movablePages += (MOVABLE_STATES >>> pages.states.stateOf(at)) & 1;
+      if (pages.isMovable(at)) moved.movablePages++;
       at++;
       continue;
     }

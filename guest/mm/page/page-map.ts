@@ -61,6 +61,8 @@ export class PageMap {
   readonly blockTypes: Uint8Array;
   /** Skip hint of every pageblock (PB_migrate_skip): compaction found nothing there. */
   readonly blockSkips: Uint8Array;
+  /** PageLRU or __PageMovable: the lifecycle states, a bit each, of frames that can be moved. */
+  movableStates = pageLifecycle.table.tagMask('movable');
   /** Heads of compound pages, a bit each: blocks that were asked for with __GFP_COMP. */
   readonly #compound: Int32Array;
   readonly #firstList: number;
@@ -86,6 +88,15 @@ export class PageMap {
     assert(this.#listCount <= MAX_LISTS, 'a guest has room for all its page lists');
     for (let list = first; list < first + count; list++) initList(this.words, list);
     return first;
+  }
+
+  /** Without CONFIG_BALLOON_COMPACTION: pages of balloons have no movable operations. */
+  pinBalloonPages(): void {
+    this.movableStates &= ~pageLifecycle.table.tagMask('offline');
+  }
+
+  isMovable(pfn: number): boolean {
+    return ((this.movableStates >>> this.states.stateOf(pfn)) & 1) === 1;
   }
 
   /** The order of the free-list block that begins at `pfn`, -1 where none begins. */

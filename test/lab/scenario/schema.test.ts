@@ -18,7 +18,7 @@ test('sizes become bytes, what is left out has its default', () => {
     name: 's',
     seed: 1,
     host: { strict: false },
-    guests: [{ id: 'vm0', memory: 128 * MIB, workload: 'default' }],
+    guests: [{ id: 'vm0', memory: 128 * MIB, workload: 'default', balloonCompaction: 'movable' }],
     steps: [
       { do: 'balloon', guest: 'vm0', size: 1024 * MIB },
       { do: 'settle', guest: 'vm0', timeoutSeconds: 30 },

@@ -5,7 +5,8 @@ import {
   requireSafeDial,
   requireSafeListen,
 } from '../../../shared/transport/exposure.ts';
-import { TestServer, TLS } from './ws-harness.ts';
+import { TLS } from './tls-files.ts';
+import { TestServer } from './ws-harness.ts';
 
 const NOTHING = { hasToken: false, hasTls: false, insecure: false };
 const TOKEN = { ...NOTHING, hasToken: true };

@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import type { Socket } from 'node:net';
 import { connect } from 'node:net';
@@ -63,20 +62,6 @@ export class Heard {
 function copyOf(message: Message): Message {
   const values = message.map((value) => (value instanceof Uint8Array ? value.slice() : value));
   return values as unknown as Message;
-}
-
-/**
- * Certificates for tests: an authority, `local` for this machine and `elsewhere` for
- * elsewhere.example, both signed by it, valid from 2020 to 2120.
- */
-export const TLS = {
-  ca: pem('ca'),
-  local: { cert: pem('local'), key: pem('local-key') },
-  elsewhere: { cert: pem('elsewhere'), key: pem('elsewhere-key') },
-};
-
-function pem(name: string): string {
-  return readFileSync(new URL(`../../vectors/tls/${name}.pem`, import.meta.url), 'utf8');
 }
 
 type TestServerOptions = Partial<Omit<WsServerOptions, 'clock' | 'counters' | 'onLink'>>;

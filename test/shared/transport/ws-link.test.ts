@@ -337,6 +337,22 @@ describe('both directions', () => {
     expect(guest.messages).toEqual([[Op.powerOff, 'quit']]);
   });
 
+  test.each(['close', 'terminate'] as const)(
+    'it does not wait when this side is done with the link: %s',
+    async (how) => {
+      const { guest, host: end } = await host.connect();
+      end.link.pause();
+      guest.link.send(status(1));
+      guest.link.close(1000, 'guest-gone');
+      await guest.end;
+      await vi.waitFor(() => expect(host.server.usage.MAX_CONNECTIONS.now).toBe(0));
+      expect(host.counters.get('links_ended')).toBe(0);
+      end.link[how](1001, 'host-going');
+      expect((await end.end).code).toBe(1000);
+      expect(end.messages).toEqual([]);
+    },
+  );
+
   test('bufferedBytes shows a slow reader, OUTBOUND_HARD_BYTES cuts it', async () => {
     const socket = await upgradedSocket(host.port);
     socket.pause();

@@ -11,7 +11,8 @@ import { transportCounters } from '../../../shared/transport/transport-counters.
 import { TokenCheck } from '../../../shared/transport/upgrade-check.ts';
 import { dial } from '../../../shared/transport/ws-client.ts';
 import { requireCertificates, TlsError } from '../../../shared/transport/ws-tls.ts';
-import { ask, Heard, TestServer, TLS } from './ws-harness.ts';
+import { TLS } from './tls-files.ts';
+import { ask, Heard, TestServer } from './ws-harness.ts';
 
 const TOKEN = 'correct-horse-battery-staple';
 let host: TestServer;

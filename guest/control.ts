@@ -3,13 +3,14 @@ import type { CompactionSummary, GuestDump, GuestRequest } from '../shared/contr
 import { featureBits, featureName } from '../shared/virtio/features.ts';
 import type { Guest } from './guest.ts';
 import { MAX_ORDER, PAGEBLOCK_ORDER } from './mm/page/page-map.ts';
+import { countPages } from './page-kinds.ts';
 import { join, type Task } from './sched/scheduler.ts';
 import { programSchema } from './workload/programs.ts';
 
 /** Everything the control channel's `dump` tells of a guest; `pfns` adds the balloon list. */
 export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
   const { balloon, core, device, processes, scheduler, statistics } = guest.kernel;
-  const { compaction, hugePagePool, memory } = guest.kernel;
+  const { compaction, hugePagePool, memory, reclaim } = guest.kernel;
   const { book } = balloon;
   return {
     id: guest.id,
@@ -27,7 +28,8 @@ export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
     resizing: balloon.resizing,
     freeBlocks: freeBlocks(guest),
     hugePages: hugePagePool.count,
-    compaction: { ...memory.balloons.events, ...compaction.events },
+    swap: { pages: reclaim.swap?.totalPages ?? 0, freePages: reclaim.swap?.freePages ?? 0 },
+    compaction: { ...memory.balloons.vmstat(), ...compaction.events },
     canariesWrong: processes.canariesWrong,
     statistics: statistics.values(),
     processes: processes.list().map(({ pid, name, residentPages }) => {
@@ -74,6 +76,16 @@ async function setNrHugepages(guest: Guest, count: number): Promise<{ hugePages:
   return { hugePages: guest.kernel.hugePagePool.count };
 }
 
+/** SIGKILL: the process frees what it has when it runs next. */
+function kill(guest: Guest, pid: number): { killed: string } {
+  const { processes, scheduler } = guest.kernel;
+  const process = processes.list().find((one) => one.pid === pid);
+  if (process === undefined) throw new ControlError(`ESRCH: no process ${pid}`);
+  process.kill();
+  scheduler.run();
+  return { killed: process.name };
+}
+
 /**
  * Answers the guest verbs of the control channel for the guests of one process. A verb without a
  * guest id means the only guest. Driver verbs are answered when their work is done.
@@ -95,8 +107,15 @@ export class GuestControl {
         guest.run(program);
         return { started: program.name };
       }
+      case 'kill':
+        return kill(guest, request.pid);
+      case 'pagemap':
+        return countPages(guest.kernel.memory, request.cellPages);
       case 'compact_memory':
         return compactMemory(guest);
+      case 'compaction_proactiveness':
+        guest.kernel.compaction.proactiveness.value = request.value;
+        return { compaction_proactiveness: request.value };
       case 'nr_hugepages':
         return setNrHugepages(guest, request.count);
       default:

@@ -9,15 +9,17 @@ import { GuestConnection, type Refusal } from '../shared/transport/guest-connect
 import type { Link, LinkEnd } from '../shared/transport/link.ts';
 import type { LinuxVersion } from './drivers/balloon-stats.ts';
 import type { DriverVerb } from './drivers/driver-core.ts';
-import { Kernel } from './kernel.ts';
+import { Kernel, type SpaceTuning } from './kernel.ts';
 import type { BalloonCompaction } from './mm/memory.ts';
 import type { FreeListDump } from './mm/page/image.ts';
 import type { RecordedFrames } from './mm/page/page-dump.ts';
-import type { Task } from './sched/scheduler.ts';
+import { join, type Task } from './sched/scheduler.ts';
+import type { KmemEvent } from './workload/kmem-trace.ts';
 import type { Program } from './workload/programs.ts';
+import type { TraceReport } from './workload/trace-program.ts';
 
 /** Power of the virtual machine as its guest feels it. */
-const powerMachine = setup({
+export const powerMachine = setup({
   types: { events: {} as { type: 'powerOn' | 'pause' | 'run' | 'end' } },
 }).createMachine({
   id: 'guest power',
@@ -48,10 +50,20 @@ export interface GuestOptions {
   readonly linux: LinuxVersion;
   /** page_poison=1: free pages hold a pattern, and the host is told of it where it can be. */
   readonly pagePoison?: boolean;
-  /** Whether pages of the balloon can be moved; see KernelOptions. */
+  /** How pages of the balloon are moved, if at all; see KernelOptions. */
   readonly balloonCompaction?: BalloonCompaction;
+  /** Left out: as the kernel would by itself. */
+  readonly spaces?: SpaceTuning;
+  /** Size of the swap device; there is none if left out. */
+  readonly swapBytes?: number;
+  /** `off`: requests come from a trace; see KernelOptions. */
+  readonly reclaim?: 'off';
   /** A recorded free-list dump to boot from instead of a fresh layout. */
   readonly image?: FreeListDump;
+  /** Requests recorded after the image, played from power-on; see TraceProgram. */
+  readonly kmemTrace?: readonly KmemEvent[];
+  /** Told when all of them have been played. */
+  readonly onTracePlayed?: (report: TraceReport) => void;
   /** The dump is of a recorded guest that goes on; see KernelOptions. */
   readonly recordedFrames?: RecordedFrames;
   /** Programs started at every power-on. */
@@ -142,12 +154,17 @@ export class Guest {
   }
 
   #newKernel(): Kernel {
-    const { recordedFrames, balloonCompaction } = this.#options;
+    const { recordedFrames, balloonCompaction, spaces, swapBytes, kmemTrace } = this.#options;
+    // What kswapd did in the recorded guest is in its trace.
+    const reclaim = kmemTrace === undefined ? this.#options.reclaim : 'off';
     return new Kernel({
       memoryBytes: this.#options.memoryBytes,
       ...(this.#options.image === undefined ? {} : { image: this.#options.image }),
       ...(recordedFrames === undefined ? {} : { recordedFrames }),
       ...(balloonCompaction === undefined ? {} : { balloonCompaction }),
+      ...(spaces === undefined ? {} : { spaces }),
+      ...(swapBytes === undefined ? {} : { swapBytes }),
+      ...(reclaim === undefined ? {} : { reclaim }),
       clock: this.#clock,
       seed: this.#options.seed,
       linux: this.#options.linux,
@@ -165,9 +182,23 @@ export class Guest {
     if (!boots) this.#kernel.core.hostLost();
     this.#clock.resume();
     if (boots) this.#kernel.powerOn();
+    if (boots) this.#playTrace();
     if (boots) for (const program of this.#options.programs) this.#kernel.start(program);
     this.#kernel.scheduler.run();
     this.#options.onLink?.('open');
+  }
+
+  #playTrace(): void {
+    const { kmemTrace, onTracePlayed } = this.#options;
+    if (kmemTrace === undefined) return;
+    const { program, task } = this.#kernel.playTrace(kmemTrace);
+    this.#kernel.scheduler.spawn(
+      'kmem-trace reported',
+      (function* () {
+        yield* join(task);
+        onTracePlayed?.(program.report);
+      })(),
+    );
   }
 
   #receive(message: HostToGuest): void {

@@ -19,15 +19,22 @@ import type { RecordedFrames } from './mm/page/page-dump.ts';
 import { PageReporting } from './mm/page/reporting.ts';
 import { OomNotifierChain } from './mm/reclaim/oom.ts';
 import { OutOfMemory } from './mm/reclaim/out-of-memory.ts';
+import { Reclaim } from './mm/reclaim/reclaim.ts';
 import { Shrinkers } from './mm/reclaim/shrinkers.ts';
+import type { SlowPath } from './mm/space/alloc-pages.ts';
 import { bootSpaces } from './mm/space/boot-spaces.ts';
 import { HugePagePool } from './mm/space/huge-page-pool.ts';
-import type { Spaces } from './mm/space/spaces.ts';
+import type { Spaces, SpacesOptions } from './mm/space/spaces.ts';
 import { newVmstat, type Vmstat } from './mm/vmstat.ts';
 import { Scheduler, type Task, type Waiting } from './sched/scheduler.ts';
 import { Workqueue } from './sched/workqueue.ts';
-import { ProcessTable } from './workload/processes.ts';
+import type { KmemEvent } from './workload/kmem-trace.ts';
+import { ProcessTable, runProcess } from './workload/processes.ts';
 import { type Program, startProgram } from './workload/programs.ts';
+import { TraceProgram } from './workload/trace-program.ts';
+
+/** transparent_hugepage= of the command line, how slow the disk is, checks of every TLB use. */
+export type SpaceTuning = Pick<SpacesOptions, 'thp' | 'diskMs' | 'checks'>;
 
 export interface KernelOptions {
   readonly memoryBytes: number;
@@ -39,8 +46,16 @@ export interface KernelOptions {
   readonly recordedFrames?: RecordedFrames;
   /** page_poison=1 on the kernel's command line. */
   readonly pagePoison?: boolean;
-  /** `off`: a kernel without CONFIG_BALLOON_COMPACTION; `movable` if left out. */
+  /** How pages of the balloon are moved, if at all; `movable` if left out. */
   readonly balloonCompaction?: BalloonCompaction;
+  readonly spaces?: SpaceTuning;
+  /** Size of the swap device; there is none if left out. */
+  readonly swapBytes?: number;
+  /**
+   * `off`: requests come from a trace, and kswapd and direct reclaim do nothing by themselves; so
+   * it is in a recorded guest that goes on.
+   */
+  readonly reclaim?: 'off';
   readonly clock: PausableClock;
   readonly seed: number;
   readonly linux: LinuxVersion;
@@ -68,19 +83,24 @@ export class Kernel {
   readonly kcompactd: Kcompactd;
   readonly hugePagePool: HugePagePool;
   readonly statistics: BalloonStatistics;
+  readonly reclaim: Reclaim;
   readonly #prng: Prng;
   readonly #isRecorded: boolean;
+  readonly #reclaimsByItself: boolean;
 
   constructor(options: KernelOptions) {
     const { clock, log } = options;
     this.#prng = new Prng(options.seed);
     this.#isRecorded = options.recordedFrames !== undefined;
+    this.#reclaimsByItself = !this.#isRecorded && options.reclaim !== 'off';
     this.memory = GuestMemory.boot({
       memoryBytes: options.memoryBytes,
       ...(options.image === undefined ? {} : { image: options.image }),
       pagePoison: options.pagePoison ?? false,
       balloonCompaction: options.balloonCompaction ?? 'movable',
-      hooks: { wakeKswapd: (_zone, order, gfp) => this.#wakeKswapd(order, gfp) },
+      hooks: {
+        wakeKswapd: (_zone, order, gfp, highestZone) => this.#wakeKswapd(order, gfp, highestZone),
+      },
     });
     this.scheduler = new Scheduler(clock);
     const workqueue = new Workqueue(this.scheduler);
@@ -101,6 +121,7 @@ export class Kernel {
       pageReporting: this.pageReporting,
       statistics: this.statistics,
       log,
+      allocSlow: (gfp) => this.spaces.supply.allocSlow(0, gfp),
     });
     this.core = new DriverCore({
       device: this.device,
@@ -110,29 +131,21 @@ export class Kernel {
     });
     const { vmstat, scheduler } = this;
     const { allocator } = this.memory;
-    this.spaces = bootSpaces({ allocator, vmstat, scheduler });
+    this.spaces = bootSpaces({ ...options.spaces, allocator, vmstat, scheduler });
     this.processes = new ProcessTable({ spaces: this.spaces, log });
     this.compaction = new Compaction({
+      kswapdIsRunning: () => this.reclaim.kswapd.isRunning,
       allocator,
       balloons: this.memory.balloons,
       lru:
         options.recordedFrames === undefined
-          ? new SpacePages(this.spaces)
+          ? new SpacePages(this.spaces, this.memory.balloons.compactBalloon)
           : new RecordedPages(allocator, options.recordedFrames),
     });
     this.kcompactd = new Kcompactd(this.compaction, scheduler);
-    const shrink = (): number => this.spaces.hugePages.splitDeferred() + this.shrinkers.shrink();
-    const outOfMemory = new OutOfMemory({
-      allocator,
-      vmstat,
-      notifiers: this.oomNotifiers,
-      killWorst: () => this.processes.killWorst(),
-      shrink,
-    });
-    const onStall = (): void => {
-      vmstat.allocstall++;
-    };
-    this.spaces.supply.slowPath = this.compaction.slowPath(outOfMemory, { shrink, onStall });
+    this.reclaim = this.#newReclaim(options.swapBytes ?? 0);
+    this.spaces.supply.slowPath = this.#slowPath();
+    this.spaces.isPreempted = () => this.reclaim.kswapd.isRunning;
     this.hugePagePool = new HugePagePool(this.spaces.supply, vmstat);
   }
 
@@ -159,9 +172,49 @@ export class Kernel {
     yield* this.hugePagePool.resize(count);
   }
 
-  /** wakeup_kswapd: who does not compact for himself leaves it to kcompactd. */
-  #wakeKswapd(order: number, gfp: number): void {
-    if ((gfp & __GFP_DIRECT_RECLAIM) === 0) this.kcompactd.wakeup(order, gfpZone(gfp));
+  #newReclaim(swapBytes: number): Reclaim {
+    const { compaction, kcompactd, shrinkers, spaces } = this;
+    return new Reclaim({
+      spaces,
+      shrinkers,
+      compaction,
+      swapBytes,
+      wakeKcompactd: (order, highestZone) => kcompactd.wakeup(order, highestZone),
+      resetSkipHints: () => compaction.resetSkipHints(),
+    });
+  }
+
+  /** The slow path of allocations with its steps: reclaim, the OOM notifiers and the killer. */
+  #slowPath(): SlowPath {
+    const { compaction, processes, reclaim, vmstat } = this;
+    const outOfMemory = new OutOfMemory({
+      allocator: this.memory.allocator,
+      vmstat,
+      notifiers: this.oomNotifiers,
+      killWorst: () => processes.killWorst(),
+    });
+    return compaction.slowPath({
+      reclaim: (order, gfp, asking) =>
+        this.#reclaimsByItself
+          ? reclaim.tryToFreePages({ order, gfp, asking })
+          : compaction.reclaimByShrinkers(order, gfp, this.#shrink),
+      mayOom: (order, gfp) => outOfMemory.mayOom(order, gfp),
+    });
+  }
+
+  /** What there is to reclaim in a guest whose pages have no owners. */
+  readonly #shrink = (): number => {
+    this.vmstat.allocstall++;
+    return this.shrinkers.shrink(0, this.vmstat);
+  };
+
+  /**
+   * wakeup_kswapd. Where reclaim is left to a trace, those who do not compact for themselves still
+   * leave it to kcompactd.
+   */
+  #wakeKswapd(order: number, gfp: number, highestZone: number): void {
+    if (this.#reclaimsByItself) this.reclaim.kswapd.wakeup(order, gfp, highestZone);
+    else if ((gfp & __GFP_DIRECT_RECLAIM) === 0) this.kcompactd.wakeup(order, gfpZone(gfp));
   }
 
   get regions(): readonly PfnRange[] {
@@ -170,6 +223,10 @@ export class Kernel {
 
   /** Delivers one message of the host, then runs what it made ready. */
   handle(message: HostToGuest): void {
+    this.scheduler.interrupt(() => this.#deliver(message));
+  }
+
+  #deliver(message: HostToGuest): void {
     switch (message[0]) {
       case Op.discard:
         this.memory.discard(readPairs(message[1]));
@@ -190,7 +247,6 @@ export class Kernel {
         // What the host sent before it knew that the device was given back is void.
         if (this.core.hasDevice) this.device.handle(message);
     }
-    this.scheduler.run();
   }
 
   /** Starts an operator's action; throws DriverError when the driver's state forbids it. */
@@ -198,6 +254,14 @@ export class Kernel {
     const task = this.scheduler.spawn(verb, this.core.begin(verb));
     this.scheduler.run();
     return task;
+  }
+
+  /** Plays the requests recorded after the image that the guest booted from, from now on. */
+  playTrace(events: readonly KmemEvent[]): { readonly program: TraceProgram; readonly task: Task } {
+    const program = new TraceProgram(this.spaces, events);
+    const process = this.processes.create('kmem-trace');
+    const task = this.scheduler.spawn(process.name, runProcess(process, program.run()));
+    return { program, task };
   }
 
   /** Starts a program of `guest/workload` as a process. */

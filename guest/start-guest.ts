@@ -12,8 +12,11 @@ import { GuestControl } from './control.ts';
 import type { LinuxVersion } from './drivers/balloon-stats.ts';
 import { Guest, type GuestEnd } from './guest.ts';
 import type { BalloonCompaction } from './mm/memory.ts';
+import type { FreeListDump } from './mm/page/image.ts';
 import { StartQueue } from './start-queue.ts';
+import type { KmemEvent } from './workload/kmem-trace.ts';
 import type { Program } from './workload/programs.ts';
+import type { TraceReport } from './workload/trace-program.ts';
 
 export interface StartGuestOptions {
   /** The host's URL: ws://127.0.0.1:7420 */
@@ -25,8 +28,10 @@ export interface StartGuestOptions {
   /** The token may go to another machine in the clear. */
   readonly insecure?: boolean;
   readonly id: string;
-  /** RAM in bytes; 1 GiB if left out. */
+  /** RAM in bytes; 1 GiB if left out. With an image exactly the image's. */
   readonly memoryBytes?: number;
+  /** A recorded free-list dump to boot from instead of a fresh layout (image.ts). */
+  readonly image?: FreeListDump | undefined;
   /** How many guests; with more than one the ids are ID-0, ID-1, ... */
   readonly count?: number;
   readonly seed?: number;
@@ -38,8 +43,13 @@ export interface StartGuestOptions {
   readonly linux?: LinuxVersion;
   /** Boots with page_poison=1; off if left out. */
   readonly pagePoison?: boolean;
-  /** Whether compaction may move pages of the balloon; `movable` if left out. */
+  /** How compaction moves pages of the balloon, if at all; `movable` if left out. */
   readonly balloonCompaction?: BalloonCompaction;
+  /** Requests recorded after the image, to be played from power-on (TraceProgram). */
+  readonly kmemTrace?: readonly KmemEvent[] | undefined;
+  readonly onTracePlayed?: (id: string, report: TraceReport) => void;
+  /** Size of each guest's swap device; there is none if left out. */
+  readonly swapBytes?: number;
   /** Programs to run from power-on; the default is one that makes statistics move. */
   readonly programs?: readonly Program[];
   /** Path of the control socket. */
@@ -92,12 +102,16 @@ export async function startGuest(options: StartGuestOptions): Promise<RunningGue
     const guest = new Guest({
       id,
       memoryBytes,
+      ...(options.image === undefined ? {} : { image: options.image }),
+      ...(options.kmemTrace === undefined ? {} : { kmemTrace: options.kmemTrace }),
+      onTracePlayed: (report) => options.onTracePlayed?.(id, report),
       epoch,
       clock,
       seed: (options.seed ?? 1) + index,
       linux: options.linux ?? '6.1',
       pagePoison: options.pagePoison ?? false,
       balloonCompaction: options.balloonCompaction ?? 'movable',
+      ...(options.swapBytes === undefined ? {} : { swapBytes: options.swapBytes }),
       programs: options.programs ?? defaultPrograms(memoryBytes),
       log: options.log ?? SILENT,
       dial: () => dial(url, { clock, counters, token, ca }),

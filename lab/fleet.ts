@@ -9,10 +9,13 @@ import { connectQmp, type QmpClient } from './qmp-client.ts';
 
 export interface FleetGuest {
   readonly id: string;
-  readonly memoryBytes: number;
+  /** 1 GiB if left out; with an image the image's. */
+  readonly memoryBytes?: number | undefined;
+  /** A recorded free-list dump to boot from: path of a `freelists-*.json.gz`. */
+  readonly image?: string | undefined;
   readonly workload?: 'none' | 'default';
   readonly linux?: '6.1' | '6.12';
-  readonly balloonCompaction?: 'movable' | 'off';
+  readonly balloonCompaction?: 'movable' | 'v2012' | 'off';
 }
 
 export interface FleetOptions {
@@ -89,10 +92,12 @@ export class Fleet {
   /** Starts one more guest; resolves when its driver is up. Rejects with ProcessError. */
   async startGuest(guest: FleetGuest): Promise<void> {
     const { id, memoryBytes, workload = 'default', linux = '6.1' } = guest;
-    const { balloonCompaction = 'movable' } = guest;
+    const { image, balloonCompaction = 'movable' } = guest;
     const control = join(this.directory, `${id}.ctl`);
     const child = this.#spawn([
-      ...['guest', '--connect', this.#url, '--id', id, '--memory', formatSize(memoryBytes)],
+      ...['guest', '--connect', this.#url, '--id', id],
+      ...(memoryBytes === undefined ? [] : ['--memory', formatSize(memoryBytes)]),
+      ...(image === undefined ? [] : ['--image', image]),
       ...['--seed', String(this.#options.seed ?? 1), '--workload', workload, '--linux', linux],
       ...['--balloon-compaction', balloonCompaction, '--control', control],
     ]);

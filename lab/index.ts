@@ -7,6 +7,7 @@ import type { HotplugKind } from '../host/vmm/machine.ts';
 import type { HostGuestSummary } from '../shared/control/schemas.ts';
 import { isGuestId } from '../shared/protocol/codec.ts';
 import { parseDevice } from './device-option.ts';
+import { readGuestImage } from './guest-image.ts';
 import { parseGuestMemory } from './guest-memory.ts';
 import { settled as guestSettled, type ListsGuests, probed } from './settled.ts';
 
@@ -86,8 +87,10 @@ async function startHost(choice: HostChoice = {}): Promise<LibraryHost> {
 export interface GuestChoice {
   readonly connect: string;
   readonly id: string;
-  /** RAM, for example '1G'. */
+  /** RAM, for example '1G'; with an image the image's. */
   readonly memory?: string;
+  /** Path of a recorded `freelists-*.json.gz` to boot from. */
+  readonly image?: string;
   /** `none` for an idle guest. */
   readonly workload?: 'default' | 'none';
   readonly seed?: number;
@@ -112,18 +115,20 @@ export class GuestRefused extends Error {
 
 /**
  * Starts a guest; resolves when its balloon driver is up, so it waits for a host that is not there
- * yet. Rejects with GuestRefused; with SizeError for what no guest has as memory, with TypeError
- * for what is no id or URL.
+ * yet. Rejects with GuestRefused; with SizeError for what no guest has as memory, with
+ * ImageError or PackedFileError for an image, with TypeError for what is no id or URL.
  */
 async function startGuest(choice: GuestChoice): Promise<LibraryGuest> {
   if (!isGuestId(choice.id)) throw new TypeError(`'${choice.id}' is no guest id`);
+  const memoryBytes = choice.memory === undefined ? undefined : parseGuestMemory(choice.memory);
   const running: RunningGuests = await startGuests({
     connect: choice.connect,
     id: choice.id,
     token: choice.token,
     ca: choice.ca,
     insecure: choice.insecure ?? false,
-    ...(choice.memory === undefined ? {} : { memoryBytes: parseGuestMemory(choice.memory) }),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(choice.image === undefined ? {} : readGuestImage(choice.image, memoryBytes)),
     ...(choice.seed === undefined ? {} : { seed: choice.seed }),
     ...(choice.workload === 'none' ? { programs: [] } : {}),
   });

@@ -37,11 +37,16 @@ export type VirtualGuestOptions = Pick<GuestOptions, 'id' | 'memoryBytes'> &
       | 'linux'
       | 'pagePoison'
       | 'balloonCompaction'
+      | 'spaces'
+      | 'swapBytes'
+      | 'reclaim'
       | 'programs'
       | 'interpose'
       | 'epoch'
       | 'image'
       | 'recordedFrames'
+      | 'kmemTrace'
+      | 'onTracePlayed'
     >
   >;
 

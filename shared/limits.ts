@@ -201,3 +201,31 @@ export const DUPLICATE_RETRY_MS = 2 * PING_INTERVAL_MS * (PING_MISSES_MAX + 1);
 
 /** Clients that one QMP socket may be told to serve at once; QEMU serves one. */
 export const MAX_QMP_CLIENTS = 64;
+
+/**
+ * A file that a guest boots from or plays, packed and unpacked. The free lists of a guest of
+ * MAX_GUEST_MIB that has half of its pages free, each apart, are 100 MiB of JSON.
+ */
+export const MAX_PACKED_FILE_BYTES = 64 * 1024 * 1024;
+export const MAX_UNPACKED_FILE_BYTES = 256 * 1024 * 1024;
+
+/**
+ * States of one scenario of `puff explore`: a row of about 100 bytes and its edges each, so that a
+ * scenario that is too large ends with a clear error below 1 GiB and not with the machine's memory.
+ */
+export const MAX_EXPLORED_STATES = 2_000_000;
+
+/**
+ * What one program may ask for. A program remembers what it wrote, 4 bytes a page or object and
+ * again for each child, and the page cache and the disk some 100 bytes a page: so much and no more
+ * is 256 MiB of this process.
+ */
+export const MAX_PROGRAM_PAGES = 2 ** 26;
+export const MAX_PROGRAM_FILE_MIB = 8 * 1024;
+export const MAX_PROGRAM_OBJECTS = 2 ** 26;
+
+/** Cells of one page map: two for each pageblock of the largest guest; about a MiB of JSON. */
+export const MAX_PAGE_MAP_CELLS = 65_536;
+
+/** The swap device of a guest: 11 bytes a page, 176 MiB at most, touched as it is used. */
+export const MAX_SWAP_MIB = 65_536;

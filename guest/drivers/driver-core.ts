@@ -15,7 +15,7 @@ export class DriverError extends Error {
 }
 
 /** Where module and device stand. A verb leads to a transitional state that ends with `done`. */
-const driverMachine = setup({
+export const driverMachine = setup({
   types: {
     events: {} as { type: DriverVerb | 'plug' | 'unplug' | 'newHost' | 'done' | 'failed' },
   },

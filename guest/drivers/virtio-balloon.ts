@@ -21,8 +21,13 @@ import {
   VIRTIO_F_VERSION_1,
 } from '../../shared/virtio/features.ts';
 import type { BalloonDevInfo } from '../mm/balloon/balloon-dev-info.ts';
+import {
+  balloonDevinfoAlloc,
+  balloonDevinfoFree,
+  type DevinfoHolder,
+} from '../mm/balloon/devinfo-holder.ts';
 import type { GuestMemory } from '../mm/memory.ts';
-import { PAGE_POISON } from '../mm/page/alloc.ts';
+import { PAGE_POISON } from '../mm/page/prepare.ts';
 import type { PageReporting } from '../mm/page/reporting.ts';
 import type { OomNotifierChain } from '../mm/reclaim/oom.ts';
 import type { Shrinkers } from '../mm/reclaim/shrinkers.ts';
@@ -61,6 +66,8 @@ export interface BalloonDriverOptions {
   readonly pageReporting: PageReporting;
   readonly statistics: BalloonStatistics;
   readonly log: Log;
+  /** Reclaims where there is no page for the balloon; see BalloonBatchOptions. */
+  readonly allocSlow?: (gfp: number) => Waiting<number>;
 }
 
 /**
@@ -80,7 +87,7 @@ export class VirtioBalloon {
   readonly #hinting: FreePageHinting;
   readonly #reports: FreePageReports;
   #stopUpdate = true;
-  #book: BalloonDevInfo | undefined;
+  readonly #holder: DevinfoHolder = { vbDevInfo: undefined };
   #statsVq: Virtqueue | undefined;
   #unregisterOom: (() => void) | undefined;
   #unregisterShrinker: (() => void) | undefined;
@@ -91,7 +98,8 @@ export class VirtioBalloon {
     const { device, memory, scheduler, workqueue, log } = options;
     this.#options = options;
     this.#device = options.device;
-    this.#batch = new BalloonBatch({ allocator: memory.allocator, scheduler, log });
+    const { allocSlow } = options;
+    this.#batch = new BalloonBatch({ allocator: memory.allocator, scheduler, log, allocSlow });
     this.#sizeWork = new WorkItem('update_balloon_size', () => this.#updateBalloonSize());
     this.#statsWork = new WorkItem('update_balloon_stats', () => this.#updateBalloonStats());
     this.#hinting = new FreePageHinting({ device, allocator: memory.allocator, workqueue });
@@ -102,9 +110,9 @@ export class VirtioBalloon {
     return this.#batch.numPages;
   }
 
-  /** The pages in the balloon, for comparison with the host's ledger; undefined before a probe. */
+  /** The pages in the balloon, for comparison with the host's ledger; from probe to remove. */
   get book(): BalloonDevInfo | undefined {
-    return this.#book;
+    return this.#holder.vbDevInfo;
   }
 
   /** Pages the host wants: `num_pages` as the config space shows it now. */
@@ -140,11 +148,11 @@ export class VirtioBalloon {
    */
   *probe(): Waiting<boolean> {
     this.#stopUpdate = false;
-    this.#book = this.#options.memory.newBalloon({
+    const book = balloonDevinfoAlloc(this.#holder, this.#options.memory, {
       adjustManagedPageCount: !this.#negotiated(VIRTIO_BALLOON_F_DEFLATE_ON_OOM),
       migration: this.#batch.migration,
     });
-    const { free_page: freePage, reporting } = this.#initVqs(this.#book);
+    const { free_page: freePage, reporting } = this.#initVqs(book);
     if (freePage !== undefined && !this.#hinting.probe(freePage)) return this.#probeFailed();
     this.#register();
     this.#writePoison();
@@ -159,6 +167,7 @@ export class VirtioBalloon {
   *remove(): Waiting {
     yield* this.#stop();
     yield* this.#removeCommon();
+    balloonDevinfoFree(this.#holder);
   }
 
   /**
@@ -169,6 +178,7 @@ export class VirtioBalloon {
     yield* this.#stop();
     yield* this.#leakAll();
     this.#detach();
+    balloonDevinfoFree(this.#holder);
   }
 
   /** Nothing asks for a resize, a hint or a page any more, and nothing of it runs. */
@@ -189,7 +199,7 @@ export class VirtioBalloon {
 
   /** virtballoon_restore: queues again, DRIVER_OK, resize if the target differs, `actual`. */
   *restore(): Waiting {
-    const book = this.#book ?? fail('a driver that was never probed cannot be restored');
+    const book = this.book ?? fail('a driver that was never probed cannot be restored');
     const { free_page: freePage, reporting } = this.#initVqs(book);
     if (freePage !== undefined) this.#hinting.restore(freePage);
     if (reporting !== undefined) this.#reports.attach(reporting);
@@ -201,7 +211,7 @@ export class VirtioBalloon {
 
   /** To a new host: queues, DRIVER_OK, the balloon list from its oldest page on, `actual`. */
   *announce(): Waiting {
-    const book = this.#book ?? fail('only a driver that was probed announces its balloon');
+    const book = this.book ?? fail('only a driver that was probed announces its balloon');
     this.#hinting.detach();
     yield* this.#batch.hold();
     const { free_page: freePage, reporting } = this.#initVqs(book);
@@ -252,6 +262,7 @@ export class VirtioBalloon {
     this.#hinting.detach();
     this.#reports.detach();
     this.#stopUpdate = true;
+    balloonDevinfoFree(this.#holder);
     return false;
   }
 

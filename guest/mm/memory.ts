@@ -1,6 +1,7 @@
 import type { PfnRange } from '../../shared/lib/pfn-ranges.ts';
 import { BalloonDevInfo, type BalloonOptions } from './balloon/balloon-dev-info.ts';
 import { Balloons } from './balloon/balloons.ts';
+import type { BalloonCompaction } from './balloon/generations.ts';
 import { type AllocatorHooks, PageAllocator } from './page/alloc.ts';
 import { bootFromImage, type FreeListDump } from './page/image.ts';
 import { bootLayout } from './page/layout.ts';
@@ -10,8 +11,7 @@ import { ramRegions } from './page/ram.ts';
 import { Tracepoints } from './page/tracepoints.ts';
 import { verifyMemory } from './verify.ts';
 
-/** CONFIG_BALLOON_COMPACTION: whether pages of balloons can be moved. */
-export type BalloonCompaction = 'movable' | 'off';
+export type { BalloonCompaction } from './balloon/generations.ts';
 
 export interface BootOptions {
   /** RAM as QEMU's -m gives it: whole MiB, 64 MiB to 64 GiB; else SizeError. */
@@ -21,7 +21,7 @@ export interface BootOptions {
   readonly hooks?: AllocatorHooks;
   /** Free pages hold PAGE_POISON, as with page_poison=1. */
   readonly pagePoison?: boolean;
-  /** `movable` if left out. */
+  /** How pages of balloons are moved, if at all; `movable` if left out. */
   readonly balloonCompaction?: BalloonCompaction;
 }
 
@@ -39,10 +39,14 @@ export class GuestMemory {
   /** Frames in use that are not managed: the same at any time (I6). */
   readonly #unmanagedPages: number;
 
-  private constructor(allocator: PageAllocator, regions: readonly PfnRange[]) {
+  private constructor(
+    allocator: PageAllocator,
+    regions: readonly PfnRange[],
+    compaction: BalloonCompaction | undefined,
+  ) {
     this.pages = allocator.pages;
     this.allocator = allocator;
-    this.balloons = new Balloons(allocator);
+    this.balloons = new Balloons(allocator, compaction);
     this.regions = regions;
     this.#unmanagedPages = this.#ownedPages() - allocator.managedPages;
   }
@@ -54,13 +58,15 @@ export class GuestMemory {
     return memory;
   }
 
-  static #boot({ memoryBytes, image, hooks }: BootOptions): GuestMemory {
+  static #boot({ memoryBytes, image, hooks, balloonCompaction }: BootOptions): GuestMemory {
     const regions = ramRegions(memoryBytes);
     const trace = new Tracepoints();
-    if (image === undefined) return new GuestMemory(bootLayout(regions, trace, hooks), regions);
+    if (image === undefined) {
+      return new GuestMemory(bootLayout(regions, trace, hooks), regions, balloonCompaction);
+    }
     const zones = bootFromImage(image, regions, trace);
     const allocator = new PageAllocator({ zones, trace, ...(hooks && { hooks }) });
-    return new GuestMemory(allocator, regions);
+    return new GuestMemory(allocator, regions, balloonCompaction);
   }
 
   /** A book for one balloon device. */

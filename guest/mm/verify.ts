@@ -1,12 +1,14 @@
 import type { Balloons } from './balloon/balloons.ts';
-import { PAGE_POISON, type PageAllocator } from './page/alloc.ts';
+import type { PageAllocator } from './page/alloc.ts';
 import { isMergeable } from './page/buddy.ts';
-import { MIGRATETYPES } from './page/gfp.ts';
+import { MIGRATETYPE, MIGRATETYPES, WMARK } from './page/gfp.ts';
 import { PAGE_STATE, pageLifecycle } from './page/page-lifecycle.ts';
 import { listNodes } from './page/page-list.ts';
-import { MAX_ORDER, PAGEBLOCK_ORDER } from './page/page-map.ts';
+import { MAX_ORDER, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES } from './page/page-map.ts';
 import { NR_PCP_LISTS, pindexToOrder } from './page/per-cpu-pages.ts';
+import { PAGE_POISON } from './page/prepare.ts';
 import type { Zone } from './page/zone.ts';
+import { Report } from './space/verify-report.ts';
 
 /**
  * What must hold between any two operations of the memory manager. Every check is one pass over
@@ -19,6 +21,7 @@ export function verifyMemory(allocator: PageAllocator, balloons: Balloons): stri
   for (const zone of allocator.zones) {
     freeFrames += checkFreeLists(zone, report);
     pcpFrames += checkPerCpuLists(zone, report);
+    if (zone.populated) checkZone(zone, report);
   }
   const { states } = allocator.pages;
   report.expect(freeFrames === states.countOf(PAGE_STATE.free), 'all free frames are on lists');
@@ -26,21 +29,10 @@ export function verifyMemory(allocator: PageAllocator, balloons: Balloons): stri
   const lent = allocator.zones.reduce((sum, zone) => sum + zone.isolatedFreePages, 0);
   report.expect(lent === states.countOf(PAGE_STATE.isolatedFree), 'lent free frames are counted');
   if (allocator.pagePoison) checkPoison(allocator, report);
+  checkOwners(allocator, report);
   checkBalloons(allocator, balloons, report);
   checkCounts(allocator, report);
   return report.violated();
-}
-
-class Report {
-  readonly #first = new Map<string, string>();
-
-  expect(holds: boolean, invariant: string, detail = ''): void {
-    if (!holds && !this.#first.has(invariant)) this.#first.set(invariant, detail);
-  }
-
-  violated(): string[] {
-    return [...this.#first].map(([name, detail]) => (detail === '' ? name : `${name}: ${detail}`));
-  }
 }
 
 /** Returns the frames on the free lists of a zone. */
@@ -102,6 +94,56 @@ function checkPerCpuLists(zone: Zone, report: Report): number {
   return frames;
 }
 
+/** Numbers that a zone keeps beside its lists. */
+function checkZone(zone: Zone, report: Report): void {
+  const { watermark, name, pages } = zone;
+  const ascending = watermark[WMARK.min] <= watermark[WMARK.low];
+  const marks = ascending && watermark[WMARK.low] <= watermark[WMARK.high];
+  report.expect(marks, 'watermarks ascend', name);
+  const lag = Math.abs(zone.freePages - zone.freePagesStat);
+  report.expect(lag <= zone.statThreshold, 'NR_FREE_PAGES lags by its threshold at most', name);
+  const managed = zone.managedPages >= 0 && zone.managedPages <= zone.presentPages;
+  report.expect(managed, 'a zone manages frames that it has', name);
+  let reserved = 0;
+  const end = Math.ceil(zone.endPfn / PAGEBLOCK_PAGES);
+  for (let block = zone.startPfn >>> PAGEBLOCK_ORDER; block < end; block++) {
+    if (pages.blockTypes[block] === MIGRATETYPE.highatomic) reserved += PAGEBLOCK_PAGES;
+  }
+  const counted = reserved === zone.nrReservedHighatomic;
+  report.expect(counted, 'nr_reserved_highatomic counts the reserve', `${name}: ${reserved}`);
+}
+
+/**
+ * Frames that nobody owns have no reference. Those in use lie in blocks whose first frame has the
+ * references of all; what a block is it is as a whole.
+ */
+function checkOwners({ pages }: PageAllocator, report: Report): void {
+  const { states } = pages;
+  for (let pfn = 0; pfn < states.size; ) {
+    const state = states.stateOf(pfn);
+    const count = pages.refcount(pfn);
+    if (((OWNERLESS >>> state) & 1) === 1) {
+      report.expect(count === 0, 'a frame without an owner has no reference', pfn);
+      pfn++;
+      continue;
+    }
+    report.expect(count > 0, 'a frame in use has a holder', pfn);
+    const end = count > 0 ? pfn + (1 << pages.allocOrder(pfn)) : pfn + 1;
+    for (let at = pfn + 1; at < end; at++) {
+      const alike = states.stateOf(at) === state && pages.refcount(at) === 0;
+      report.expect(alike, 'a block in use is so as a whole', at);
+    }
+    pfn = end;
+  }
+}
+
+/** States of frames that nobody owns, a bit each. */
+const OWNERLESS =
+  (1 << PAGE_STATE.reserved) |
+  (1 << PAGE_STATE.free) |
+  (1 << PAGE_STATE.pcp) |
+  (1 << PAGE_STATE.isolatedFree);
+
 /** The first frame of a block that is not in `state`, with its state; '' when there is none. */
 function otherState(zone: Zone, pfn: number, order: number, state: number): string {
   for (let at = pfn; at < pfn + (1 << order); at++) {
@@ -117,7 +159,7 @@ function checkPoison({ pages }: PageAllocator, report: Report): void {
   for (let pfn = 0; pfn < states.size; pfn++) {
     const state = states.stateOf(pfn);
     if (state !== PAGE_STATE.free && state !== PAGE_STATE.pcp) continue;
-    report.expect(tags[pfn] === PAGE_POISON, 'N59: free frames hold the poison', String(pfn));
+    report.expect(tags[pfn] === PAGE_POISON, 'N59: free frames hold the poison', pfn);
   }
 }
 

@@ -20,6 +20,19 @@ export class Vmstat {
   pgscan_direct = 0;
   pgsteal_kswapd = 0;
   pgsteal_direct = 0;
+  pgscan_anon = 0;
+  pgscan_file = 0;
+  pgsteal_anon = 0;
+  pgsteal_file = 0;
+  pgrefill = 0;
+  pgdeactivate = 0;
+  pgrotated = 0;
+  pageoutrun = 0;
+  slabs_scanned = 0;
+  kswapd_low_wmark_hit_quickly = 0;
+  kswapd_high_wmark_hit_quickly = 0;
+  nr_vmscan_write = 0;
+  nr_vmscan_immediate_reclaim = 0;
   drop_pagecache = 0;
   htlb_buddy_alloc_success = 0;
   htlb_buddy_alloc_fail = 0;
@@ -33,6 +46,7 @@ export class Vmstat {
   thp_split_page_failed = 0;
   thp_deferred_split_page = 0;
   thp_split_pmd = 0;
+  thp_swpout_fallback = 0;
 
   // Levels, in pages.
   nr_inactive_anon = 0;
@@ -49,6 +63,7 @@ export class Vmstat {
   nr_shmem = 0;
   nr_dirty = 0;
   nr_writeback = 0;
+  nr_swapcached = 0;
   nr_anon_transparent_hugepages = 0;
   nr_page_table_pages = 0;
   nr_slab_reclaimable = 0;

@@ -66,9 +66,28 @@ export class Scheduler {
     queue.waiters.length = 0;
   }
 
+  /** An interrupt: calls its handler between two steps of tasks, then runs what that made ready. */
+  interrupt(handler: () => void): void {
+    const interrupted = this.#running;
+    this.#running = true;
+    try {
+      handler();
+    } catch (error) {
+      this.#running = interrupted;
+      this.#continueLater();
+      throw error;
+    }
+    this.#running = interrupted;
+    this.run();
+  }
+
   /** Runs ready tasks, up to a slice's worth of steps; the rest goes on in a later turn. */
   run(): void {
-    if (this.#running || this.clock.paused) return;
+    if (this.#running) return;
+    if (this.clock.paused) {
+      this.#continueLater();
+      return;
+    }
     this.#running = true;
     try {
       for (let steps = 0; this.#ready.length > 0; steps++) {
@@ -101,10 +120,7 @@ export class Scheduler {
     }
     if (typeof value === 'number') {
       task.waitingAt = `sleep ${value} ms`;
-      this.clock.setTimeout(() => {
-        this.#makeReady(task);
-        this.run();
-      }, value);
+      this.clock.setTimeout(() => this.interrupt(() => this.#makeReady(task)), value);
       return;
     }
     const queue = value as WaitQueue;

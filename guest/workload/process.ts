@@ -64,6 +64,11 @@ export class Process {
     return this.#mm?.residentPages ?? 0;
   }
 
+  /** What it has mapped, and what must be in it. */
+  get regions(): Iterable<Region> {
+    return this.#regions;
+  }
+
   get killed(): boolean {
     return this.#killed;
   }
@@ -220,6 +225,8 @@ export class Process {
 
   *#waitForFrame(access: MemoryAccess, vpn: number, write: boolean): Waiting<number> {
     const pfn = yield* access.frame(vpn, write);
+    // Killed meanwhile it never comes back from its fault to what was its memory.
+    this.#living();
     if (pfn >= 0) return pfn;
     if (pfn === -1 - FAULT.oom) throw new Killed(this.name);
     return fail('a program touches only what it mapped', `page ${vpn}: ${-1 - pfn}`);

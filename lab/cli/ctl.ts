@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { ControlRequestError, LineClient } from '../../shared/control/line-client.ts';
 import { parseSize } from '../../shared/lib/units.ts';
 import { UsageError } from './errors.ts';
+import { PROGRAMS_HELP } from './programs-help.ts';
 
 const ABOUT = `
 Arguments are NAME=VALUE; a value that is JSON is sent as such, everything else as text. bytes
@@ -23,13 +24,18 @@ Verbs of a guest (add guest=ID where one process runs several):
   rmmod, insmod                    unload the driver, load it
   suspend, resume                  power management
   run program='{"name":"hog","mib":100,"seconds":5}'
-                                   also {"name":"frag","mib":...,"keepEvery":...,"seconds":...}
-                                   and {"name":"daemon","mib":...,"periodMs":...}
+                                   start a program; all are listed below
+  kill pid=100                     end a process; dump lists them
+  pagemap [cellPages=512]          free, balloon, movable, unmovable, reserved frames by place
   compact_memory                   move pages until the free memory is in large blocks
+  compaction_proactiveness value=20
+                                   how much kcompactd does by itself; 0 is nothing
   nr_hugepages count=64            huge pages of 2 MiB in the pool, as many as are to be had
   dump [pfns=true]                 driver, balloon list, statistics, free blocks, processes, tasks
 
 Driver verbs, compact_memory and nr_hugepages are answered when their work is done.
+
+${PROGRAMS_HELP}
 
 Examples:
   npx puff ctl /tmp/puff/host.ctl balloon guest=vm0 bytes=512M

@@ -59,4 +59,7 @@ const EXPECTED = new Set([
   'StoreError',
   'ExposureError',
   'TlsError',
+  'PackedFileError',
+  'ImageError',
+  'UnusableTrace',
 ]);

@@ -1,5 +1,4 @@
 import { Command, Option } from 'commander';
-import { GIB } from '../../shared/lib/units.ts';
 import {
   logOption,
   parseChoice,
@@ -8,6 +7,7 @@ import {
   parseGuestId,
   parseMemory,
   parseSeed,
+  parseSwap,
   parseUrl,
 } from './options.ts';
 import { tokenFileOption } from './security.ts';
@@ -22,24 +22,26 @@ later guest of the same id takes the place of an earlier one, and later is who h
 Examples:
   npx puff guest --connect ws://127.0.0.1:7420 --id vm0 --memory 1024M --control /tmp/puff/vm0.ctl
   npx puff guest --connect ws://127.0.0.1:7420 --id fleet --count 100 --memory 256M
+  npx puff guest --connect ws://127.0.0.1:7420 --image freelists-before.json.gz
   npx puff guest --connect wss://host.example:7420 --token-file token --tls-ca ca.pem
 
 Exit code: 0 after SIGTERM or when powered off, 130 after Ctrl-C, 2 when the host does not take a
-guest or cannot be trusted, or the control socket is not to be had.`;
+guest or cannot be trusted, or the control socket or image is not to be had.`;
+
+const BALLOON_COMPACTION =
+  'how pages of the balloon are moved: movable as in 6.1, v2012 as first posted, off: not';
 
 /** `puff guest`: one or more guests until the host powers them off or a signal comes. */
 export function guestCommand(): Command {
-  const memory = new Option('--memory <size>', 'RAM of each guest, 64M to 64G')
-    .argParser(parseMemory)
-    .default(GIB, '1G');
+  const memory = 'RAM of each guest, 64M to 64G; an image has its own (default: 1G)';
   const linux = new Option('--linux <version>', "whose statistics: 6.1's 10 or 6.12's 16")
     .argParser(parseChoice(['6.1', '6.12']))
     .default('6.1', '6.1');
   const workload = new Option('--workload <name>', 'default: statistics move; none: idle')
     .argParser(parseChoice(['default', 'none']))
     .default('default', 'default');
-  const compaction = new Option('--balloon-compaction <mode>', 'may balloon pages be moved')
-    .argParser(parseChoice(['movable', 'off']))
+  const compaction = new Option('--balloon-compaction <mode>', BALLOON_COMPACTION)
+    .argParser(parseChoice(['movable', 'v2012', 'off']))
     .default('movable', 'movable');
   return new Command('guest')
     .description('run one or more guests, each with a connection to a host')
@@ -48,7 +50,13 @@ export function guestCommand(): Command {
     .addOption(tokenFileOption())
     .option('--tls-ca <path>', "certificates to trust, PEM (default: the system's)")
     .option('--insecure', 'send the token to other machines without TLS (default: refuse)')
-    .addOption(memory)
+    .option('--memory <size>', memory, parseMemory)
+    .option('--swap <size>', 'a swap device for each guest, 1M to 64G (default: none)', parseSwap)
+    .option('--image <path>', 'boot from a recorded freelists-*.json.gz (default: a fresh boot)')
+    .option(
+      '--kmem-trace <path>',
+      'play a kmem-trace.txt.gz recorded after the image (default: none)',
+    )
     .option('--count <n>', 'guests in this process; ids become ID-0, ID-1, ...', parseCount, 1)
     .option('--seed <n>', 'seed of workload and back-off', parseSeed, 1)
     .option('--epoch <n>', 'number of this life (default: microseconds since 1970)', parseEpoch)

@@ -3,7 +3,8 @@ import { SizeError } from '../../shared/lib/units.ts';
 import { MAX_GUESTS, MAX_QMP_CLIENTS } from '../../shared/limits.ts';
 import { isGuestId } from '../../shared/protocol/codec.ts';
 import { type DeviceOption, DeviceOptionError, parseDevice } from '../device-option.ts';
-import { parseGuestMemory } from '../guest-memory.ts';
+import { MAX_PAGES } from '../explore/names.ts';
+import { parseGuestMemory, parseSwapSize } from '../guest-memory.ts';
 import { isLogLevel, LOG_LEVELS } from './logging.ts';
 
 /** Parsers of command-line values: each throws the one line that is printed (exit 2). */
@@ -38,12 +39,20 @@ export function parseMemory(text: string): number {
   return refusing(SizeError, () => parseGuestMemory(text));
 }
 
+export function parseSwap(text: string): number {
+  return refusing(SizeError, () => parseSwapSize(text));
+}
+
 export function parseCount(text: string): number {
   return parseWhole(text, 1, MAX_GUESTS);
 }
 
 export function parseQmpClients(text: string): number {
   return parseWhole(text, 1, MAX_QMP_CLIENTS);
+}
+
+export function parseFewPages(text: string): number {
+  return parseWhole(text, 1, MAX_PAGES);
 }
 
 export function parseSeed(text: string): number {

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { ctlCommand } from './ctl.ts';
 import { demoCommand } from './demo.ts';
 import { oneLine } from './errors.ts';
+import { exploreCommand } from './explore.ts';
 import { guestCommand } from './guest.ts';
 import { hostCommand } from './host.ts';
 import { runCommand } from './run.ts';
@@ -10,7 +11,7 @@ import { verifyCommand } from './verify.ts';
 const ABOUT = `
 Exit codes:
   0    done, and equal where something was compared
-  1    a difference was found, or a scenario's step failed
+  1    a difference or a counter-example was found, or a scenario's step failed
   2    wrong flags, unusable input, or a port or file that cannot be had
   70   a defect of Puff itself, with a stack
   129, 130, 143
@@ -21,7 +22,8 @@ Start here:
   npx puff demo                                       the product doing its main job
   npx puff host --listen 127.0.0.1:7420 --qmp /tmp    a host; then, in another shell,
   npx puff guest --connect ws://127.0.0.1:7420        a guest
-  npx puff verify inflate-deflate-1g                  Puff against a recorded Linux and QEMU`;
+  npx puff verify inflate-deflate-1g                  Puff against a recorded Linux and QEMU
+  npx puff explore isolate dequeue                    every order of two procedures' steps`;
 
 /**
  * The command line: commands, flags, help. Errors are one line and end in a CommanderError. What a
@@ -33,7 +35,15 @@ export function makeProgram(version: string): Command {
     .version(version)
     .addHelpText('after', ABOUT)
     .exitOverride();
-  const commands = [hostCommand, guestCommand, runCommand, ctlCommand, verifyCommand, demoCommand];
+  const commands = [
+    hostCommand,
+    guestCommand,
+    runCommand,
+    ctlCommand,
+    verifyCommand,
+    exploreCommand,
+    demoCommand,
+  ];
   for (const make of commands) program.addCommand(make().copyInheritedSettings(program));
   for (const command of [program, ...program.commands]) printOneLine(command);
   return program;

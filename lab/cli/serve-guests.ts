@@ -2,10 +2,13 @@ import type { LinuxVersion } from '../../guest/drivers/balloon-stats.ts';
 import type { GuestEnd } from '../../guest/guest.ts';
 import type { BalloonCompaction } from '../../guest/mm/memory.ts';
 import { type RunningGuests, startGuest } from '../../guest/start-guest.ts';
+import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
+import type { TraceReport } from '../../guest/workload/trace-program.ts';
 import { quotePeer } from '../../shared/lib/log.ts';
 import { MAX_GUEST_ID_LENGTH } from '../../shared/limits.ts';
 import { isGuestId } from '../../shared/protocol/codec.ts';
 import type { LinkEnd } from '../../shared/transport/link.ts';
+import { type GuestImage, readGuestImage, readKmemTrace } from '../guest-image.ts';
 import { Progress } from '../progress.ts';
 import { EXIT, UsageError } from './errors.ts';
 import { makeLog } from './logging.ts';
@@ -15,7 +18,10 @@ import { serviceExitCode, stopSignal } from './signals.ts';
 export interface GuestFlags {
   readonly connect: string;
   readonly id: string;
-  readonly memory: number;
+  readonly memory?: number;
+  readonly swap?: number;
+  readonly image?: string;
+  readonly kmemTrace?: string;
   readonly count: number;
   readonly seed: number;
   readonly epoch?: number;
@@ -40,13 +46,16 @@ export async function serveGuests(flags: GuestFlags): Promise<void> {
     ca: readCa(flags.tlsCa, flags.connect),
     insecure: flags.insecure === true,
     id: flags.id,
-    memoryBytes: flags.memory,
+    ...memoryOf(flags),
+    kmemTrace: traceOf(flags),
+    onTracePlayed: sayPlayed,
     count: flags.count,
     seed: flags.seed,
     ...(flags.epoch === undefined ? {} : { epoch: flags.epoch }),
     linux: flags.linux,
     pagePoison: flags.pagePoison ?? false,
     balloonCompaction: flags.balloonCompaction,
+    ...(flags.swap === undefined ? {} : { swapBytes: flags.swap }),
     log: makeLog(flags.log),
     ...(flags.workload === 'none' ? { programs: [] } : {}),
     ...(flags.control === undefined ? {} : { control: flags.control }),
@@ -56,6 +65,24 @@ export async function serveGuests(flags: GuestFlags): Promise<void> {
   const outcome = await Promise.race([stopped, ended]);
   await running.close();
   process.exitCode = typeof outcome === 'string' ? serviceExitCode(outcome) : exitCodeOf(outcome);
+}
+
+/** RAM, and with --image the recorded guest to boot from. */
+function memoryOf({ memory, image }: GuestFlags): Partial<GuestImage> {
+  if (image !== undefined) return readGuestImage(image, memory);
+  return memory === undefined ? {} : { memoryBytes: memory };
+}
+
+function traceOf({ image, kmemTrace }: GuestFlags): KmemEvent[] | undefined {
+  if (kmemTrace === undefined) return undefined;
+  if (image === undefined) throw new UsageError('--kmem-trace needs --image: what came before it');
+  return readKmemTrace(kmemTrace);
+}
+
+function sayPlayed(id: string, report: TraceReport): void {
+  const { allocations, sameFrames, failed, frees, impossibleFrees } = report;
+  const had = `${allocations} allocations, ${sameFrames} with the recorded frame, ${failed} failed`;
+  say(id, `trace played: ${had}; ${frees} frees, ${impossibleFrees} of nothing`);
 }
 
 /** With --count the number behind the id must fit as well. */

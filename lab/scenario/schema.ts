@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { programSchema } from '../../guest/workload/programs.ts';
 import { issueText } from '../../shared/control/issues.ts';
@@ -95,9 +96,12 @@ export const scenarioSchema = z
       .array(
         z.strictObject({
           id: guest,
-          memory: parsed(parseGuestMemory),
+          /** RAM; may be left out with an image. */
+          memory: parsed(parseGuestMemory).optional(),
+          /** A recorded guest to boot from; the path is from the file's own folder. */
+          image: z.string().min(1).optional(),
           workload: z.enum(['none', 'default']).default('default'),
-          balloonCompaction: z.enum(['movable', 'off']).default('movable'),
+          balloonCompaction: z.enum(['movable', 'v2012', 'off']).default('movable'),
         }),
       )
       .min(1),
@@ -108,6 +112,11 @@ export const scenarioSchema = z
     for (const [index, id] of ids.entries()) {
       if (ids.indexOf(id) === index) continue;
       context.addIssue({ code: 'custom', path: ['guests', index, 'id'], message: `${id} twice` });
+    }
+    for (const [index, { memory, image }] of guests.entries()) {
+      if (memory !== undefined || image !== undefined) continue;
+      const message = 'is missing; say how much, or give an image';
+      context.addIssue({ code: 'custom', path: ['guests', index, 'memory'], message });
     }
     for (const [index, step] of steps.entries()) {
       if (!('guest' in step) || ids.includes(step.guest)) continue;
@@ -134,6 +143,14 @@ export function readScenario(path: string): Scenario {
   return parseScenario(text, path);
 }
 
+/** Images are named from where the scenario is, and opened from where Puff runs. */
+function withImages(scenario: Scenario, folder: string): Scenario {
+  const guests = scenario.guests.map((guest) => {
+    return guest.image === undefined ? guest : { ...guest, image: resolve(folder, guest.image) };
+  });
+  return { ...scenario, guests };
+}
+
 /** Checks the text of a scenario file; `path` is for messages. Throws ScenarioError. */
 export function parseScenario(text: string, path = 'scenario'): Scenario {
   let json: unknown;
@@ -143,6 +160,6 @@ export function parseScenario(text: string, path = 'scenario'): Scenario {
     throw new ScenarioError(`${path}: is not JSON: ${(error as Error).message}`);
   }
   const result = scenarioSchema.safeParse(json);
-  if (result.success) return result.data;
+  if (result.success) return withImages(result.data, dirname(path));
   throw new ScenarioError(`${path}: ${issueText(result.error)}`);
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FreeListDump, freeListDumpSchema } from '../../guest/mm/page/image.ts';
+import { parseKmemTrace, UnusableTrace } from '../../guest/workload/kmem-trace.ts';
 import {
   type AllocatorInputs,
   runAllocator,
@@ -12,7 +13,7 @@ import { compareItems, joinChecks } from './compare.ts';
 import { checked, readJson, readText, UnusableRecording } from './files.ts';
 import { comparedPlaces } from './free-lists.ts';
 import type { Recording } from './recording.ts';
-import { parseKmemTrace, type ReplayReport, type Tally, UnusableTrace } from './trace-player.ts';
+import type { ReplayReport, Tally } from './trace-player.ts';
 import type { Check } from './types.ts';
 
 export const TRACE = 'kmem-trace.txt.gz';

@@ -1,17 +1,13 @@
 import { GuestMemory } from '../../guest/mm/memory.ts';
 import type { FreeListDump } from '../../guest/mm/page/image.ts';
+import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
 import { DEFAULT_PROPERTIES } from '../../host/device/offer.ts';
 import { QEMU_POLICY } from '../../host/device/violations.ts';
 import { PAGE_SIZE } from '../../shared/lib/units.ts';
 import { type HostToGuest, Op } from '../../shared/protocol/messages.ts';
 import { VirtualSession } from '../virtual-session.ts';
 import { compareFreeLists } from './free-lists.ts';
-import {
-  type BalloonTurns,
-  type KmemEvent,
-  type ReplayReport,
-  replayTrace,
-} from './trace-player.ts';
+import { type BalloonTurns, type ReplayReport, replayTrace } from './trace-player.ts';
 import type { WireBuffer } from './wire-lines.ts';
 
 /** Inputs of the allocator's checks: a dump to start from, requests, targets of the balloon. */
@@ -54,6 +50,7 @@ export function runBalloonDriver(inputs: AllocatorInputs): ToldPages[] {
     id: 'recorded',
     memoryBytes: inputs.memoryBytes,
     image: inputs.before,
+    reclaim: 'off',
     interpose: (message: HostToGuest, deliver) => {
       if (message[0] === Op.used) held.push(() => deliver(message));
       else deliver(message);

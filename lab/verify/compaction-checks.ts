@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { PageDump, UNKNOWN_FRAMES } from '../../guest/mm/page/page-dump.ts';
+import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
 import {
   allocationCheck,
   listCheck,
@@ -18,7 +19,6 @@ import { checked, readBytes, readJson, readText, UnusableRecording } from './fil
 import { compareFreeLists } from './free-lists.ts';
 import { migratedPairs, withoutMigrations } from './migrations.ts';
 import type { Recording } from './recording.ts';
-import type { KmemEvent } from './trace-player.ts';
 import type { Check } from './types.ts';
 import type { WireEvent } from './wire-lines.ts';
 

@@ -7,6 +7,7 @@ import type { FreeListDump } from '../../guest/mm/page/image.ts';
 import type { RecordedFrames } from '../../guest/mm/page/page-dump.ts';
 import type { KmemTrace } from '../../guest/mm/page/tracepoints.ts';
 import type { Task, Waiting } from '../../guest/sched/scheduler.ts';
+import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
 import { DEFAULT_PROPERTIES } from '../../host/device/offer.ts';
 import { QEMU_POLICY } from '../../host/device/violations.ts';
 import type { WireTraceEvent } from '../../host/vmm/wire-trace.ts';
@@ -17,7 +18,6 @@ import type { Compactor } from './compaction-trace.ts';
 import { migratedPairs } from './migrations.ts';
 import {
   type BalloonTurns,
-  type KmemEvent,
   type ReplayReport,
   replayTrace,
   type TraceStage,

@@ -1,14 +1,10 @@
 import type { GuestMemory } from '../../guest/mm/memory.ts';
-import {
-  __GFP_MOVABLE,
-  __GFP_NOMEMALLOC,
-  GFP_BALLOON,
-  GFP_NAMES,
-} from '../../guest/mm/page/gfp.ts';
-import { adoptAllocation } from '../../guest/mm/page/image.ts';
+import { __GFP_MOVABLE, __GFP_NOMEMALLOC, GFP_BALLOON } from '../../guest/mm/page/gfp.ts';
 import { PAGE_STATE } from '../../guest/mm/page/page-lifecycle.ts';
 import type { FallbackTaken, KmemTrace } from '../../guest/mm/page/tracepoints.ts';
 import type { Zone } from '../../guest/mm/page/zone.ts';
+import { batchedFrees, type KmemEvent } from '../../guest/workload/kmem-trace.ts';
+import { RecordedAllocations } from '../../guest/workload/recorded-allocations.ts';
 
 /**
  * Plays the requests of a recorded kmem trace to the emulated allocator and compares what it does
@@ -16,19 +12,6 @@ import type { Zone } from '../../guest/mm/page/zone.ts';
  * and which earlier allocation a free gives back, named by the PFN it had in the recording. All
  * other PFNs of the recording are expectations.
  */
-
-/** A line of the trace: A, F and B are requests, A's PFN, Z, D and X are what came of them. */
-export interface KmemEvent {
-  readonly kind: 'A' | 'F' | 'B' | 'Z' | 'D' | 'X';
-  readonly pfn: number;
-  readonly order: number;
-  /** Of A, Z and D; 0 else. */
-  readonly migratetype: number;
-  /** Of A: GFP flags. Of Z: 1 for a per-CPU refill. Of X: the fallback's order. 0 else. */
-  readonly extra: number;
-  /** Line in the file, from 1. */
-  readonly line: number;
-}
 
 /** How many of one kind of event were expected and came out equal, item by item. */
 export interface Tally {
@@ -55,75 +38,6 @@ export interface ReplayReport {
   readonly fallbacks: Tally;
   /** Frees that name a frame which is not allocated: only after a difference. */
   readonly impossibleFrees: number;
-}
-
-/** A trace that cannot be read; the message names the line. */
-export class UnusableTrace extends Error {
-  override readonly name = 'UnusableTrace';
-}
-
-/** Numbers that a line of each kind has. */
-const FIELD_COUNTS: Readonly<Record<string, number>> = { A: 3, F: 2, B: 1, Z: 4, D: 3 };
-
-const MARKER = /tracing_mark_write: DUMP-(before|after)/;
-const FALLBACK =
-  /^pfn=0x([0-9a-f]+) alloc_order=(\d+) fallback_order=(\d+) .*alloc_migratetype=(\d+)/;
-
-/** Reads what lies between the two dumps. Throws UnusableTrace. */
-export function parseKmemTrace(text: string): KmemEvent[] {
-  const events: KmemEvent[] = [];
-  let between = false;
-  let line = 0;
-  for (const content of text.split('\n')) {
-    line++;
-    const fields = content.split(' ');
-    if (fields[1] === '>') {
-      const marker = MARKER.exec(content)?.[1];
-      if (marker !== undefined) between = marker === 'before';
-    } else if (between) {
-      const event = parseFields(fields, line);
-      if (event !== undefined) events.push(event);
-    }
-  }
-  return events;
-}
-
-/** Fields of a line: task, kind, then what the kind has. Kinds nobody compares are left out. */
-function parseFields(fields: readonly string[], line: number): KmemEvent | undefined {
-  const kind = fields[1];
-  if (kind === 'X') return parseFallback(fields.slice(2).join(' '), line);
-  const count = FIELD_COUNTS[kind];
-  if (count === undefined) return undefined;
-  const numbers = fields.slice(2, 2 + count).map(Number);
-  const usable = numbers.length === count && numbers.every((value) => value >= 0);
-  if (!usable) throw new UnusableTrace(`line ${line}: ${fields.join(' ')}`);
-  const [pfn, order = 0, migratetype = 0, refill = 0] = numbers;
-  const extra = kind === 'A' ? parseGfp(fields[5] ?? '', line) : refill;
-  return { kind: kind as KmemEvent['kind'], pfn, order, migratetype, extra, line };
-}
-
-function parseFallback(text: string, line: number): KmemEvent {
-  const match = FALLBACK.exec(text);
-  if (match === null) throw new UnusableTrace(`line ${line}: ${text}`);
-  const [pfn, order, extra, migratetype] = match.slice(1);
-  return {
-    kind: 'X',
-    pfn: Number.parseInt(pfn, 16),
-    order: Number(order),
-    migratetype: Number(migratetype),
-    extra: Number(extra),
-    line,
-  };
-}
-
-function parseGfp(text: string, line: number): number {
-  let flags = 0;
-  for (const name of text.split('|')) {
-    const flag = GFP_NAMES[name];
-    if (flag === undefined) throw new UnusableTrace(`line ${line}: unknown GFP flag ${name}`);
-    flags |= flag;
-  }
-  return flags;
 }
 
 /**
@@ -196,10 +110,9 @@ class TracePlayer implements KmemTrace, TraceStage {
   readonly #events: readonly KmemEvent[];
   readonly #comparisons: Record<'A' | 'Z' | 'D' | 'X', Comparison>;
   readonly #driverAllocations: Comparison;
-  /** Emulated PFN + 1 of an allocation that is live, by its recorded PFN. */
-  readonly #live: Int32Array;
+  readonly #allocations: RecordedAllocations;
   /** Frees that are part of a batch: they act at their B. */
-  readonly #batched: Set<KmemEvent>;
+  readonly #batched: ReadonlySet<KmemEvent>;
   readonly #batch = new Int32Array(4096);
   /** Requests that an interlude has played already. */
   readonly #played = new Set<KmemEvent>();
@@ -224,7 +137,12 @@ class TracePlayer implements KmemTrace, TraceStage {
       new Comparison(events.filter((event) => event.kind === name && isPlayed(event)));
     this.#comparisons = { A: kind('A'), Z: kind('Z'), D: kind('D'), X: kind('X') };
     this.#driverAllocations = new Comparison(events.filter((one) => this.#isBalloonRequest(one)));
-    this.#live = new Int32Array(memory.pages.pageCount);
+    const { pages } = memory;
+    // Whatever was allocated before the trace is where it was.
+    this.#allocations = new RecordedAllocations(pages, (pfn) => {
+      const state = pages.states.stateOf(pfn);
+      return state === PAGE_STATE.allocated || state === PAGE_STATE.lru;
+    });
     this.#batched = batchedFrees(events);
     this.#lastZone = memory.allocator.zones[0];
   }
@@ -270,8 +188,7 @@ class TracePlayer implements KmemTrace, TraceStage {
       this.#ballooned[newPfn] = 1;
       return;
     }
-    if (this.#live[oldPfn] === oldPfn + 1) this.#live[oldPfn] = 0;
-    this.#live[newPfn] = newPfn + 1;
+    this.#allocations.moved(oldPfn, newPfn);
   }
 
   mm_page_alloc(pfn: number, _order: number, _migratetype: number, gfp: number): void {
@@ -329,7 +246,7 @@ class TracePlayer implements KmemTrace, TraceStage {
     const pfn = allocator.alloc(event.order, event.extra);
     this.#comparisons.A.produced(pfn);
     if (pfn < 0) return;
-    this.#live[event.pfn] = pfn + 1;
+    this.#allocations.had(event.pfn, pfn);
     this.#balloon?.allocated?.(pfn, event.order);
     const movable = (event.extra & __GFP_MOVABLE) !== 0 && (event.extra & __GFP_NOMEMALLOC) === 0;
     if (movable) allocator.lruAdd(pfn, event.order);
@@ -371,36 +288,13 @@ class TracePlayer implements KmemTrace, TraceStage {
     return at - 1;
   }
 
-  /**
-   * The emulated frame of a recorded one; what was allocated before the trace is where it was.
-   * After a difference the frame may be anyone's: -1, and the free is not played.
-   */
+  /** The emulated frame of a recorded one; -1 for a free that cannot be played. */
   #frameOf(recordedPfn: number, order: number): number {
-    const { pages } = this.#memory;
-    const known = this.#live[recordedPfn] - 1;
-    this.#live[recordedPfn] = 0;
-    if (known >= 0 && pages.allocOrder(known) === order) return known;
-    const state = pages.states.stateOf(recordedPfn);
-    if (known < 0 && (state === PAGE_STATE.allocated || state === PAGE_STATE.lru)) {
-      adoptAllocation(pages, recordedPfn, order);
-      return recordedPfn;
-    }
-    this.#impossibleFrees++;
-    return -1;
+    const pfn = this.#allocations.take(recordedPfn, order);
+    if (pfn < 0) this.#impossibleFrees++;
+    return pfn;
   }
 }
 
 /** A turn may only acknowledge, reach the target, or tell; one of a few has the requests. */
 const BALLOON_TURNS_MAX = 4;
-
-/** Every B belongs to the last F of its page. */
-function batchedFrees(events: readonly KmemEvent[]): Set<KmemEvent> {
-  const batched = new Set<KmemEvent>();
-  const lastFree = new Map<number, KmemEvent>();
-  for (const event of events) {
-    if (event.kind === 'F') lastFree.set(event.pfn, event);
-    const free = event.kind === 'B' ? lastFree.get(event.pfn) : undefined;
-    if (free !== undefined) batched.add(free);
-  }
-  return batched;
-}

@@ -58,6 +58,24 @@ export const guestRequestSchema = z.discriminatedUnion('verb', [
     id: z.unknown().optional(),
   }),
   z.strictObject({
+    verb: z.literal('compaction_proactiveness'),
+    guest: guestId.optional(),
+    value: z.int().min(0).max(100),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({
+    verb: z.literal('pagemap'),
+    guest: guestId.optional(),
+    cellPages: z.int().positive().default(512),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({
+    verb: z.literal('kill'),
+    guest: guestId.optional(),
+    pid: z.int().positive(),
+    id: z.unknown().optional(),
+  }),
+  z.strictObject({
     verb: z.literal('run'),
     guest: guestId.optional(),
     program: z.looseObject({ name: z.string() }),
@@ -103,6 +121,23 @@ export interface CompactionSummary {
   readonly freeHugePages: readonly [before: number, after: number];
 }
 
+/** What a frame can hold, as `pagemap` counts it. `free` includes the per-CPU lists. */
+export const PAGE_KINDS = ['free', 'balloon', 'movable', 'unmovable', 'reserved'] as const;
+export type PageKind = (typeof PAGE_KINDS)[number];
+
+/** Frames of one piece of RAM by what they hold: a number of each kind for every cell. */
+export interface PageMapRegion extends Readonly<Record<PageKind, readonly number[]>> {
+  readonly startPfn: number;
+  /** The last cell may have fewer frames than the others. */
+  readonly pageCount: number;
+}
+
+export interface PageMapView {
+  /** Frames of a cell. */
+  readonly cellPages: number;
+  readonly regions: readonly PageMapRegion[];
+}
+
 /** What `dump` shows of a guest. */
 export interface GuestDump {
   readonly id: string;
@@ -123,6 +158,8 @@ export interface GuestDump {
   readonly freeBlocks: readonly number[];
   /** Pages in the pool of persistent huge pages (nr_hugepages). */
   readonly hugePages: number;
+  /** Pages of the swap device and those that are free, 0 without one. */
+  readonly swap: { readonly pages: number; readonly freePages: number };
   /** vmstat's events of compaction and balloons. */
   readonly compaction: Readonly<Record<string, number>>;
   readonly canariesWrong: number;

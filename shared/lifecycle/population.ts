@@ -41,6 +41,11 @@ export class Population {
     return this.#bytes[index];
   }
 
+  /** The first item from `from` on that is in `state`, or -1. */
+  indexOf(state: number, from = 0): number {
+    return this.#bytes.indexOf(state, from);
+  }
+
   countOf(state: number): number {
     return this.count[state];
   }
@@ -56,6 +61,30 @@ export class Population {
     this.count[from]--;
     this.count[to]++;
     return to;
+  }
+
+  /** `step` for each item of `indexes` from place `from` to before place `to`, one by one. */
+  stepEach(indexes: Int32Array, from: number, to: number, event: number): void {
+    const shift = this.#eventShift;
+    const bytes = this.#bytes;
+    // Those of a batch are nearly all in one state: they are counted by runs.
+    let state = -1;
+    let next = ILLEGAL;
+    let run = 0;
+    for (let at = from; at < to; at++) {
+      const index = indexes[at];
+      if (index >>> 0 >= this.size || event >>> shift !== 0) this.#failStep(index, event);
+      if (bytes[index] !== state) {
+        if (run > 0) this.#moved(run, state, next);
+        run = 0;
+        state = bytes[index];
+        next = this.#next[(state << shift) | event];
+        if (next === ILLEGAL) this.#failStep(index, event);
+      }
+      bytes[index] = next;
+      run++;
+    }
+    if (run > 0) this.#moved(run, state, next);
   }
 
   /** Moves `count` items from `start` on, which must all be in one state; returns the new one. */
@@ -89,6 +118,11 @@ export class Population {
   /** A copy of the state bytes, for dumps and hashes. */
   snapshot(): Uint8Array {
     return this.#bytes.slice();
+  }
+
+  #moved(count: number, from: number, to: number): void {
+    this.count[from] -= count;
+    this.count[to] += count;
   }
 
   #failStep(index: number, event: number): never {

@@ -45,6 +45,14 @@ export type Effects<State extends string, World, Found extends number> = {
 };
 
 /**
+ * All steps of a procedure written one after the other, given its effects by step: calls them in
+ * the order the state machine has them and returns the name of the final state. See `inline`.
+ */
+export type Inline<World, State extends string> = (
+  steps: Readonly<Record<State, Effect<World>>>,
+) => (frame: Frame, world: World) => State;
+
+/**
  * Compiles `machine` and joins it with its effects. Steps are numbered in the order in which the
  * state machine declares them; `events` numbers the events (YES_NO for most). Throws at start-up
  * for whatever compileLifecycle refuses, for a loop, a seventeenth step, a step that cannot be
@@ -62,24 +70,36 @@ export function procedure<
   const names = Object.keys(machine.states);
   const states = Object.fromEntries(names.map((name, step) => [name, step]));
   const table = compileLifecycle(machine as AnyStateMachine, { states, events });
-  return new Procedure(table, effects) as Procedure<World, StateName<M>>;
+  return new Procedure(machine, table, effects) as Procedure<World, StateName<M>>;
 }
 
 export class Procedure<World, State extends string = string> {
   readonly id: string;
+  /** What `table` was compiled from, for tests and documents. */
+  readonly machine: AnyStateMachine;
   readonly table: LifecycleTable;
   /** By step; undefined at the final ones. */
   readonly #effects: readonly (Effect<World> | undefined)[];
 
   /** Made by `procedure`. */
-  constructor(table: LifecycleTable, effects: Readonly<Record<string, Effect<World> | undefined>>) {
+  constructor(
+    machine: AnyStateMachine,
+    table: LifecycleTable,
+    effects: Readonly<Record<string, Effect<World> | undefined>>,
+  ) {
     this.id = table.id;
+    this.machine = machine;
     this.table = table;
     this.#effects = table.stateNames.map((name) => effects[name]);
     for (const name of Object.keys(effects)) {
       if (!table.stateNames.includes(name)) this.#refuse(`effect ${name} has no step`);
     }
     this.#checkGraph();
+  }
+
+  /** The effects by step, to be put together anew with others: for variants in tests. */
+  get effects(): Readonly<Record<string, Effect<World> | undefined>> {
+    return Object.fromEntries(this.table.stateNames.map((name, at) => [name, this.#effects[at]]));
   }
 
   /** A frame that stands in the first step. Hot callers keep one and `start` it again. */
@@ -129,6 +149,17 @@ export class Procedure<World, State extends string = string> {
     return 'done';
   }
 
+  /**
+   * The procedure as one function, for hot callers: V8 inlines effects that are called at a place
+   * of their own, while the loop of `run` calls the effects of all procedures from one place. Tries
+   * every way through the state machine and refuses what is written differently. No effect may
+   * wait; slot 0 of the frame is neither read nor written.
+   */
+  inline(written: Inline<World, State>): (frame: Frame, world: World) => State {
+    this.#tryWays(written, this.table.initial, []);
+    return written(this.effects as Readonly<Record<State, Effect<World>>>);
+  }
+
   isDone(frame: Frame): boolean {
     const step = frame[0];
     if (step < 0 || step >= this.#effects.length) fail('frame stands in no step', this.#at(step));
@@ -154,6 +185,33 @@ export class Procedure<World, State extends string = string> {
     this.#walk(this.table.initial, [], reached);
     const lost = stateNames.find((_, step) => !reached.has(step));
     if (lost !== undefined) this.#refuse(`step ${lost} cannot be reached`);
+  }
+
+  /** Tries every way from `step` on, to which `events` led. */
+  #tryWays(written: Inline<World, State>, step: number, events: readonly number[]): void {
+    if (this.#effects[step] === undefined) this.#tryWay(written, events);
+    const { next, eventShift } = this.table;
+    for (let event = 0; event < 1 << eventShift; event++) {
+      const to = next[(step << eventShift) | event];
+      if (to !== ILLEGAL) this.#tryWays(written, to, [...events, event]);
+    }
+  }
+
+  /** Runs it beside the table, with effects that do nothing but find `events` in turn. */
+  #tryWay(written: Inline<World, State>, events: readonly number[]): void {
+    const { table } = this;
+    let step = table.initial;
+    let done = 0;
+    const finds = (name: string) => (): number => {
+      if (table.stateNames[step] !== name) this.#refuse(`${name} is written out of turn`);
+      const event = events[done++];
+      step = table.step(step, event);
+      return event;
+    };
+    const steps: unknown = Object.fromEntries(table.stateNames.map((name) => [name, finds(name)]));
+    const end = written(steps as Record<State, Effect<World>>)(new Int32Array(0), {} as World);
+    const isSame = done === events.length && end === table.stateNames[step];
+    if (!isSame) this.#refuse(`${end} is written for the end ${table.stateNames[step]}`);
   }
 
   #walk(step: number, path: readonly number[], reached: Set<number>): void {

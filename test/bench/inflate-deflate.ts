@@ -1,16 +1,6 @@
-import { BalloonBatch } from '../../guest/drivers/balloon-batch.ts';
-import { Virtqueue } from '../../guest/drivers/virtqueue.ts';
-import type { BalloonDevInfo } from '../../guest/mm/balloon/balloon-dev-info.ts';
 import { GuestMemory } from '../../guest/mm/memory.ts';
-import { GFP_HIGHUSER_MOVABLE } from '../../guest/mm/page/gfp.ts';
-import { Scheduler, type Waiting } from '../../guest/sched/scheduler.ts';
-import { VirtualClock } from '../../shared/lib/clock.ts';
-import { SILENT } from '../../shared/lib/log.ts';
-import { PausableClock } from '../../shared/lib/pausable-clock.ts';
-import { Prng } from '../../shared/lib/prng.ts';
 import { GIB, PAGE_SIZE } from '../../shared/lib/units.ts';
-import { QUEUE_SIZE_BALLOON } from '../../shared/limits.ts';
-import { type GuestToHost, Op } from '../../shared/protocol/messages.ts';
+import { LocalBalloon, scatter, shuffled } from './local-balloon.ts';
 import { type Contender, inTurns, millions, nowNs } from './measure.ts';
 import { AosBalloon } from './raw/aos-balloon.ts';
 import { atLeast, type Report, type Row } from './report.ts';
@@ -21,76 +11,6 @@ const PAGES = GUEST_BYTES / PAGE_SIZE;
 /** A quarter of memory: half of the free half. */
 const MOVED_PAGES = PAGES / 4;
 const ROUNDS = 5;
-const SEED = 1;
-
-/** A guest's balloon without the wire: the host acknowledges while it is being told. */
-class LocalBalloon {
-  readonly #batch: BalloonBatch;
-  readonly #scheduler: Scheduler;
-  readonly #queues: readonly Virtqueue[];
-
-  constructor(memory: GuestMemory) {
-    this.#scheduler = new Scheduler(new PausableClock(new VirtualClock()));
-    const { allocator } = memory;
-    this.#batch = new BalloonBatch({ allocator, scheduler: this.#scheduler, log: SILENT });
-    const port = { send: (message: GuestToHost) => this.#answer(message) };
-    this.#queues = ['inflate', 'deflate'].map((name, index) => {
-      return new Virtqueue({ name, index, size: QUEUE_SIZE_BALLOON, port });
-    });
-    const [inflate, deflate] = this.#queues;
-    const book: BalloonDevInfo = memory.newBalloon({ adjustManagedPageCount: true });
-    this.#batch.attach({ inflate, deflate, book });
-  }
-
-  inflate(pageCount: number): void {
-    this.#run((left) => this.#batch.fill(left), pageCount);
-  }
-
-  deflate(pageCount: number): void {
-    this.#run((left) => this.#batch.leak(left), pageCount);
-  }
-
-  #run(batch: (left: number) => Waiting<number>, pageCount: number): void {
-    const before = this.#batch.numPages;
-    this.#scheduler.spawn('resize', resizeBy(batch, pageCount));
-    this.#scheduler.run();
-    const moved = Math.abs(this.#batch.numPages - before);
-    if (moved !== pageCount) throw new Error(`${moved} pages of ${pageCount} were moved`);
-  }
-
-  #answer(message: GuestToHost): void {
-    if (message[0] === Op.avail) this.#queues[message[1]].returned(message[2]);
-  }
-}
-
-function* resizeBy(batch: (left: number) => Waiting<number>, pageCount: number): Waiting {
-  for (let left = pageCount; left > 0; ) left -= yield* batch(left);
-}
-
-/** PFNs 0 to `count` - 1 in a random order. */
-function shuffled(count: number): Int32Array {
-  const prng = new Prng(SEED);
-  const order = Int32Array.from({ length: count }, (_, index) => index);
-  for (let index = count - 1; index > 0; index--) {
-    const other = prng.below(index + 1);
-    [order[index], order[other]] = [order[other], order[index]];
-  }
-  return order;
-}
-
-/** Takes everything there is and gives half of it back in a random order. */
-function scatter(memory: GuestMemory): void {
-  const { allocator } = memory;
-  const taken = new Int32Array(PAGES);
-  let count = 0;
-  for (;;) {
-    const pfn = allocator.alloc(0, GFP_HIGHUSER_MOVABLE);
-    if (pfn < 0) break;
-    taken[count++] = pfn;
-  }
-  const order = shuffled(count);
-  for (let index = 0; index < count >> 1; index++) allocator.free(taken[order[index]], 0);
-}
 
 function scatterRaw(zone: AosBalloon): void {
   for (let count = 0; count < PAGES; count++) zone.alloc(0);

@@ -1,5 +1,6 @@
 import { PART_FLAG, type Part, play, withChildren } from './child.ts';
 import { codec } from './codec.ts';
+import { compaction } from './compaction.ts';
 import { guestSetup } from './guest-setup.ts';
 import { idleGuests } from './idle-guests.ts';
 import { inflateDeflate } from './inflate-deflate.ts';
@@ -22,6 +23,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Report>>> = {
   'guest-setup': guestSetup,
   'inflate-deflate': inflateDeflate,
   'stop-and-wait': stopAndWait,
+  compaction,
   'idle-guests': idleGuests,
   'many-guests': manyGuests,
 };

@@ -1,8 +1,10 @@
+import { GuestControl } from '../../guest/control.ts';
 import type { Guest } from '../../guest/guest.ts';
 import { startGuest } from '../../guest/start-guest.ts';
 import type { Program } from '../../guest/workload/programs.ts';
 import { type RunningHost, startHost } from '../../host/start-host.ts';
 import type { Vm } from '../../host/vmm/vm.ts';
+import type { CompactionSummary } from '../../shared/control/schemas.ts';
 import { balloonOf } from '../support/balloon-of.ts';
 import type { Part } from './child.ts';
 import { cpuSeconds, nowNs, settledMemory } from './measure.ts';
@@ -99,6 +101,30 @@ export function puffGuestPart(): Part {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     },
+    /** A program in the one guest gives back all but every `keepEvery`-th of its pages. */
+    fragment: async (size: { readonly mib: number; readonly keepEvery: number }) => {
+      const [{ kernel }] = guests;
+      kernel.compaction.proactiveness.value = 0;
+      guests[0].run({ name: 'frag', seconds: 1_000_000, ...size });
+      while (![...kernel.scheduler.tasks()].some(({ at }) => at === 'frag sleeps')) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    /** Ends all programs. */
+    kill: () => {
+      const [{ kernel }] = guests;
+      for (const process of kernel.processes.list()) process.kill();
+      kernel.scheduler.run();
+    },
+    /** compact_memory of the one guest. */
+    compact: async (): Promise<CompactionRun> => {
+      const control = new GuestControl(new Map([[guests[0].id, guests[0]]]));
+      let summary: unknown;
+      const ns = await timed(async () => {
+        summary = await control.handle({ verb: 'compact_memory' });
+      });
+      return { ns, ...(summary as CompactionSummary) };
+    },
     lists: () =>
       guests.map((guest) => {
         const sum = new FrameSum(guest.id);
@@ -108,6 +134,10 @@ export function puffGuestPart(): Part {
     memory: () => settledMemory(),
     cpuSeconds: () => cpuSeconds(),
   };
+}
+
+export interface CompactionRun extends CompactionSummary {
+  readonly ns: number;
 }
 
 function residentPagesOf(guest: Guest): number {

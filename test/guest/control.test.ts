@@ -1,6 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { GuestControl } from '../../guest/control.ts';
-import { type GuestRequest, guestRequestSchema } from '../../shared/control/schemas.ts';
+import {
+  type GuestRequest,
+  guestRequestSchema,
+  type PageMapView,
+} from '../../shared/control/schemas.ts';
 import { HeldGuest } from '../support/held-guest.ts';
 
 /** The guest's half of the control channel on virtual time; `puff ctl` has tests of its own. */
@@ -57,5 +61,29 @@ describe('which guest is meant', () => {
     expect(both.handle(request(named))).toMatchObject({ pfns: [] });
     const unknown = { verb: 'dump', guest: 'vm2' };
     expect(() => both.handle(request(unknown))).toThrow("no guest 'vm2'; there is vm0, vm1");
+  });
+});
+
+describe('what is asked of a guest beside its driver', () => {
+  test('pagemap counts frames by what they hold, pageblock by pageblock unless told', () => {
+    const control = controlOf(new HeldGuest());
+    const [{ free }] = (control.handle(request({ verb: 'pagemap' })) as PageMapView).regions;
+    expect(free).toHaveLength(128);
+    const fine = control.handle(request({ verb: 'pagemap', cellPages: 64 })) as PageMapView;
+    expect(fine.regions[0].free).toHaveLength(1024);
+  });
+
+  test('kill ends a program that sleeps, and refuses a process that is not there', () => {
+    const held = new HeldGuest();
+    const control = controlOf(held);
+    held.guest.run({ name: 'hog', mib: 4, seconds: 1000 });
+    held.run(100);
+    const [{ pid }] = held.guest.kernel.processes.list();
+    expect(control.handle(request({ verb: 'kill', pid }))).toEqual({ killed: 'hog' });
+    held.run(100);
+    expect(held.guest.kernel.processes.list()).toEqual([]);
+    expect(() => control.handle(request({ verb: 'kill', pid }))).toThrow(
+      `ESRCH: no process ${pid}`,
+    );
   });
 });

@@ -122,6 +122,7 @@ describe('isSettled', () => {
     },
     ...{ buffersInFlight: 1, resizing: false, canariesWrong: 0, statistics: {} },
     ...{ processes: [], tasks: [], freeBlocks: [], hugePages: 0, compaction: {} },
+    swap: { pages: 0, freePages: 0 },
   };
 
   test('all agree: isolated pages count, the statistics buffer does not', () => {

@@ -1,16 +1,26 @@
 import { assert, fail } from '../../../shared/lib/assert.ts';
+import type { Frame } from '../../../shared/lifecycle/procedure.ts';
+import { ARRAY_PFNS_MAX } from '../../../shared/limits.ts';
 import { PAGE_EVENT, PAGE_STATE } from '../page/page-lifecycle.ts';
 import { isListEmpty, listAdd, listDel, listNext, listPrevious } from '../page/page-list.ts';
 import { zoneIndexOf } from '../page/zone.ts';
 import type { Balloons } from './balloons.ts';
 import type { BalloonMigration, Book } from './book.ts';
+import type { BalloonGeneration } from './generations.ts';
 import {
   balloonPageDequeue,
   balloonPageEnqueue,
   balloonPageFree,
-  balloonPageIsolate,
-  balloonPagePutback,
+  dequeueBalloonPage,
+  enqueueBalloonPage,
+  letGoBalloonPage,
 } from './procedures.ts';
+
+/** Words of a saved book: number, length, isolated_pages, replaced pages. */
+export const BOOK_WORDS = 4;
+
+/** Pages to be freed together; nothing here outlives one call. */
+const UNREFERENCED = new Int32Array(ARRAY_PFNS_MAX);
 
 export interface BalloonOptions {
   /** True when DEFLATE_ON_OOM is not negotiated: managed pages shrink with every page taken. */
@@ -20,12 +30,14 @@ export interface BalloonOptions {
 }
 
 /**
- * Linux 6.1's balloon_dev_info: the book of one balloon device (4.3 of the facts). A page that is
- * taken in goes to the head of the list and pages are given back from the head: last in, first
- * out, but for pages that were put back. A page is on the list or isolated, never both.
+ * balloon_dev_info: the book of one balloon device (4.1 and 4.3 of the facts). A page that is taken
+ * in goes to the head of the list and pages are given back from the head: last in, first out, but
+ * for pages that were put back. A page is on the list or isolated, never both. That is so in Linux
+ * 6.1 and in the 2012 postings; how pages are isolated and put back is the generation's.
  *
- * Not emulated: pages_lock itself (one CPU; where it matters the procedures say so), page types
- * and private data as such: the frame's lifecycle state and book number stand for them.
+ * Not emulated: pages_lock itself (one CPU; where it matters the procedures say so), page types,
+ * mapping and private data as such: the frame's lifecycle state and book number stand for them.
+ * 2012 counts the pages it takes in totalram_pages alone; here as in 6.1 each zone does.
  */
 export class BalloonDevInfo implements Book {
   readonly migration: BalloonMigration | undefined;
@@ -34,8 +46,8 @@ export class BalloonDevInfo implements Book {
   readonly #enqueueFrame = balloonPageEnqueue.newFrame(0, 0);
   readonly #dequeueFrame = balloonPageDequeue.newFrame(0);
   readonly #freeFrame = balloonPageFree.newFrame(0, 0);
-  readonly #isolateFrame = balloonPageIsolate.newFrame(0);
-  readonly #putbackFrame = balloonPagePutback.newFrame(0);
+  readonly #isolateFrame: Frame;
+  readonly #putbackFrame: Frame;
   /** Number on this book's frames and head of its list, while it holds any; 0 while it is empty. */
   #number = 0;
   #list = -1;
@@ -49,7 +61,14 @@ export class BalloonDevInfo implements Book {
   constructor(balloons: Balloons, options: BalloonOptions) {
     this.#balloons = balloons;
     this.#adjust = options.adjustManagedPageCount;
-    this.migration = options.migration;
+    // Without CONFIG_BALLOON_COMPACTION balloon_mapping_alloc fails: nothing leads to the driver.
+    this.migration = balloons.compaction === 'off' ? undefined : options.migration;
+    this.#isolateFrame = this.generation.isolate.newFrame(0);
+    this.#putbackFrame = this.generation.putback.newFrame(0);
+  }
+
+  get generation(): BalloonGeneration {
+    return this.#balloons.generation;
   }
 
   get length(): number {
@@ -60,17 +79,37 @@ export class BalloonDevInfo implements Book {
     return this.#isolatedPages;
   }
 
+  /** The number of this book for a page that is about to enter; an empty book gets one. */
+  claimNumber(): number {
+    if (this.#number === 0) [this.#number, this.#list] = this.#balloons.bind(this);
+    return this.#number;
+  }
+
+  /** Copies what the book counts to BOOK_WORDS words of `out` from `at` on: for the explorer. */
+  saveTo(out: Int32Array, at: number): void {
+    out[at] = this.#number;
+    out[at + 1] = this.#length;
+    out[at + 2] = this.#isolatedPages;
+    out[at + 3] = this.#replacedPages;
+  }
+
+  /** Takes back what `saveTo` copied; the page map and the balloons go back by other means. */
+  restoreFrom(saved: Int32Array, at: number): void {
+    this.#number = saved[at];
+    this.#length = saved[at + 1];
+    this.#isolatedPages = saved[at + 2];
+    this.#replacedPages = saved[at + 3];
+  }
+
   /**
    * balloon_page_enqueue, and fill_balloon's adjust_managed_page_count(-1). The page was had from
    * allocBalloonPage and becomes the first of the list.
    */
   enqueue(pfn: number): void {
-    if (this.#number === 0) [this.#number, this.#list] = this.#balloons.bind(this);
     const frame = this.#enqueueFrame;
-    balloonPageEnqueue.start(frame);
     frame[1] = pfn;
-    frame[2] = this.#number;
-    balloonPageEnqueue.run(frame, this.#balloons);
+    frame[2] = this.claimNumber();
+    enqueueBalloonPage(frame, this.#balloons);
     this.#balloons.events.balloon_inflate++;
     if (this.#adjust) this.#balloons.adjustManagedPageCount(pfn, -1);
   }
@@ -89,9 +128,8 @@ export class BalloonDevInfo implements Book {
     const { pages } = this.#balloons;
     const frame = this.#dequeueFrame;
     for (let pfn = this.#first(); pfn !== this.#list; pfn = listNext(pages.words, pfn)) {
-      balloonPageDequeue.start(frame);
       frame[1] = pfn;
-      if (balloonPageDequeue.run(frame, this.#balloons) === 'skipped') continue;
+      if (dequeueBalloonPage(frame, this.#balloons) === 'skipped') continue;
       this.#balloons.events.balloon_deflate++;
       this.#unreleasedPages++;
       return pfn;
@@ -100,34 +138,45 @@ export class BalloonDevInfo implements Book {
     return -1;
   }
 
-  /**
-   * What release_pages_balloon does to one page that was dequeued and told to the host: the
-   * managed pages grow again (in 6.1 not before now), then put_page.
-   */
+  /** `releaseEach` for one page. */
   release(pfn: number): void {
-    assert(this.#unreleasedPages > 0, 'a page is released once, after it was dequeued');
-    this.#unreleasedPages--;
-    const frame = this.#freeFrame;
-    balloonPageFree.start(frame);
-    frame[1] = pfn;
-    frame[2] = this.#adjust ? 1 : 0;
-    balloonPageFree.run(frame, this.#balloons);
+    this.releaseEach(Int32Array.of(pfn));
   }
 
-  /** isolate_movable_page: false when the page could not be had. */
+  /**
+   * What release_pages_balloon does to pages that were dequeued and told to the host, at most 256
+   * and in this order: the managed pages grow again (in 6.1 not before now), then put_page.
+   */
+  releaseEach(pfns: Int32Array): void {
+    assert(pfns.length <= this.#unreleasedPages, 'a page is released once, after it was dequeued');
+    assert(pfns.length <= UNREFERENCED.length, 'pages are released in batches');
+    this.#unreleasedPages -= pfns.length;
+    const frame = this.#freeFrame;
+    frame[2] = this.#adjust ? 1 : 0;
+    let freed = 0;
+    for (let at = 0; at < pfns.length; at++) {
+      frame[1] = pfns[at];
+      if (letGoBalloonPage(frame, this.#balloons) === 'freed') UNREFERENCED[freed++] = pfns[at];
+    }
+    this.#balloons.allocator.freeUnreferencedEach(UNREFERENCED, 0, freed);
+  }
+
+  /** isolate_movable_page, balloon_page_isolate: false when the page could not be had. */
   isolate(pfn: number): boolean {
+    const { isolate } = this.generation;
     const frame = this.#isolateFrame;
-    balloonPageIsolate.start(frame);
+    isolate.start(frame);
     frame[1] = pfn;
-    return balloonPageIsolate.run(frame, this.#balloons) === 'isolated';
+    return isolate.run(frame, this.#balloons) === 'isolated';
   }
 
   /** putback_movable_pages for one isolated page: it becomes the first of the list. */
   putback(pfn: number): void {
+    const { putback } = this.generation;
     const frame = this.#putbackFrame;
-    balloonPagePutback.start(frame);
+    putback.start(frame);
     frame[1] = pfn;
-    balloonPagePutback.run(frame, this.#balloons);
+    putback.run(frame, this.#balloons);
   }
 
   *pfns(): Generator<number> {

@@ -1,7 +1,13 @@
 import { assert, fail } from '../../../shared/lib/assert.ts';
-import type { PageAllocator } from '../page/alloc.ts';
 import { MAX_BOOKS, type PageMap } from '../page/page-map.ts';
-import type { BalloonWorld, Book } from './book.ts';
+import type { BalloonAllocator, Book } from './book.ts';
+import { CompactBalloonEvents } from './compact-balloon-events.ts';
+import {
+  BALLOON_GENERATIONS,
+  type BalloonCompaction,
+  type BalloonGeneration,
+} from './generations.ts';
+import type { BalloonWorld2012 } from './procedures-2012.ts';
 
 /** vmstat's events. Inflated less deflated is what the balloons hold (I5). */
 export class BalloonEvents {
@@ -14,17 +20,23 @@ export class BalloonEvents {
  * All balloons of a guest. A book has a number, which its frames carry, only while it holds pages:
  * a driver may be unbound and bound again as often as it likes.
  */
-export class Balloons implements BalloonWorld {
+export class Balloons implements BalloonWorld2012 {
   readonly pages: PageMap;
-  readonly allocator: PageAllocator;
+  readonly allocator: BalloonAllocator;
   readonly events = new BalloonEvents();
+  /** Events of the 2012 generation; they stand still in others. */
+  readonly compactBalloon = new CompactBalloonEvents();
+  readonly compaction: BalloonCompaction;
+  readonly generation: BalloonGeneration;
   readonly #byNumber: (Book | undefined)[] = [];
   /** List heads by number; made when a number is first used. */
   readonly #lists: number[] = [];
   #adjustedPages = 0;
 
-  constructor(allocator: PageAllocator) {
+  constructor(allocator: BalloonAllocator, compaction: BalloonCompaction = 'movable') {
     this.allocator = allocator;
+    this.compaction = compaction;
+    this.generation = BALLOON_GENERATIONS[compaction];
     this.pages = allocator.pages;
   }
 
@@ -60,6 +72,18 @@ export class Balloons implements BalloonWorld {
 
   bookOf(pfn: number): Book {
     return this.bookNumbered(this.pages.book(pfn));
+  }
+
+  /**
+   * Events under vmstat's names, as far as the kernel has them: balloon_migrate comes with
+   * CONFIG_BALLOON_COMPACTION, compact_balloon_... with the 2012 postings. That those have no
+   * balloon_... events is not emulated: whoever watches a guest needs them in any.
+   */
+  vmstat(): Record<string, number> {
+    const { balloon_migrate, ...events } = this.events;
+    if (this.compaction === 'off') return events;
+    if (this.compaction === 'movable') return { ...events, balloon_migrate };
+    return { ...events, balloon_migrate, ...this.compactBalloon };
   }
 
   /** Books that hold pages. */

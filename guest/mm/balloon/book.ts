@@ -44,10 +44,21 @@ export interface Book {
   relinkPage(pfn: number): void;
 }
 
+/** What balloons need of the page allocator. */
+export type BalloonAllocator = Pick<
+  PageAllocator,
+  | 'pages'
+  | 'putPage'
+  | 'putPageTestZero'
+  | 'freeUnreferenced'
+  | 'freeUnreferencedEach'
+  | 'adjustManagedPageCount'
+>;
+
 /** What the stepped procedures of balloon pages act on. */
 export interface BalloonWorld {
   readonly pages: PageMap;
-  readonly allocator: PageAllocator;
+  readonly allocator: BalloonAllocator;
   /** The book a frame is in now: page_private. */
   bookOf(pfn: number): Book;
   bookNumbered(number: number): Book;

@@ -45,6 +45,14 @@ export const balloonPageEnqueue = procedure(enqueueMachine, YES, {
   },
 });
 
+/** balloonPageEnqueue as one function. */
+export const enqueueBalloonPage = balloonPageEnqueue.inline((step) => (frame, world) => {
+  step.lock(frame, world);
+  step.insert(frame, world);
+  step.unlock(frame, world);
+  return 'enqueued';
+});
+
 const dequeueMachine = setup({}).createMachine({
   id: 'balloon_page_dequeue',
   initial: 'lock',
@@ -82,6 +90,18 @@ export const balloonPageDequeue = procedure(dequeueMachine, YES_NO, {
   },
 });
 
+/** balloonPageDequeue as one function. */
+export const dequeueBalloonPage = balloonPageDequeue.inline((step) => (frame, world) => {
+  if (step.lock(frame, world) === no) return 'skipped';
+  if (step.recheck(frame, world) === no) {
+    step.giveUp(frame, world);
+    return 'skipped';
+  }
+  step.remove(frame, world);
+  step.unlock(frame, world);
+  return 'dequeued';
+});
+
 const freeMachine = setup({}).createMachine({
   id: 'balloon_page_free',
   initial: 'account',
@@ -111,6 +131,21 @@ export const balloonPageFree = procedure(freeMachine, YES_NO, {
     world.allocator.freeUnreferenced(frame[PFN]);
     return yes;
   },
+});
+
+/**
+ * balloonPageFree as one function but for the effect of `free`: who lets go of a batch frees those
+ * pages together that ended in `freed`.
+ */
+export const letGoBalloonPage = procedure<typeof freeMachine, typeof YES_NO, BalloonWorld>(
+  freeMachine,
+  YES_NO,
+  { ...balloonPageFree.effects, free: () => yes },
+).inline((step) => (frame, world) => {
+  step.account(frame, world);
+  if (step.put(frame, world) === no) return 'kept';
+  step.free(frame, world);
+  return 'freed';
 });
 
 const isolateMachine = setup({}).createMachine({

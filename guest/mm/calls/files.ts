@@ -84,7 +84,7 @@ export function* readFile(
       return frames.pages.tags[pfn];
     } else if (file.isShmem) {
       if (file.swapOffset(index) < 0) return 0;
-      yield* swapInShmem(spaces, file, index);
+      yield* swapInShmem(spaces, file, index, asking);
     } else if (!(yield* readIn(spaces, file, index, asking))) {
       throw new Errno('ENOMEM', 'read');
     }
@@ -132,7 +132,7 @@ function* writeLocked(
       continue;
     }
     if (pfn < 0) {
-      if (file.swapOffset(index) >= 0) yield* swapInShmem(spaces, file, index);
+      if (file.swapOffset(index) >= 0) yield* swapInShmem(spaces, file, index, asking);
       else pfn = yield* newPage(spaces, file, index, asking);
       if (pfn < 0) continue;
     } else lru.markAccessed(pfn);
@@ -188,9 +188,16 @@ export function* fsync(spaces: Spaces, file: FileMapping): Waiting<number> {
   return yield* writeBack(spaces, file);
 }
 
-function* swapInShmem(spaces: Spaces, file: FileMapping, index: number): Waiting {
-  assert(spaces.swap !== undefined, 'a page is in swap only where somebody swaps');
-  yield* spaces.swap.swapInShmem(file, index);
+function* swapInShmem(
+  spaces: Spaces,
+  mapping: FileMapping,
+  index: number,
+  asking: Asking | undefined,
+): Waiting {
+  const { swap } = spaces;
+  assert(swap !== undefined, 'a page is in swap only where somebody swaps');
+  const place = { mapping, index, isFault: false };
+  if (!(yield* swap.swapInShmem(place, asking))) throw new Errno('ENOMEM', 'swap-in');
 }
 
 function checkIndex(index: number, limit: number): void {

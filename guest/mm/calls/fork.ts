@@ -56,6 +56,8 @@ function* copyVmas(spaces: Spaces, parent: Mm, child: Mm, source: PageSource): W
       const copy = copyVma(spaces, vma, child);
       if (vma.anonVma !== undefined) yield* copyPages(spaces, vma, copy, source);
     }
+    // What was not copied before the reaper came is lost: no child may see that.
+    if (parent.killed) throw new Errno('ENOMEM', 'fork of a killed process');
   } catch (error) {
     yield* exitMmap(spaces, child);
     throw error;

@@ -40,7 +40,7 @@ export class MemoryAccess {
     if (pfn >= 0) return pfn;
     const fault = this.#fault;
     fault.begin(vpn, write);
-    this.#result = attemptFault(fault);
+    this.#result = this.#spaces.isPreempted() ? fault.retryPreempted() : attemptFault(fault);
     if (this.#result !== FAULT.done) return -1;
     fault.source.close();
     return translate(this.#spaces, this.#mm, vpn, write);

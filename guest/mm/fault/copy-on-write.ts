@@ -29,11 +29,13 @@ function mayReuse(spaces: Spaces, vma: Vma, pfn: number): boolean {
   if (frames.refcount(head) > 3) return false;
   // The batch of new pages holds a reference of its own.
   if (!lru.has(head)) lru.drain();
-  if (frames.refcount(head) > 1 || frames.has(head, PG_SWAPCACHE)) return false;
+  if (frames.refcount(head) > (frames.has(head, PG_SWAPCACHE) ? 2 : 1)) return false;
   if (!waits.tryLock(head)) return false;
-  rmap.moveAnon(pfn, vma);
+  spaces.swap?.giveUpSlotOf(head);
+  const isAlone = frames.refcount(head) === 1;
+  if (isAlone) rmap.moveAnon(pfn, vma);
   waits.unlock(head);
-  return true;
+  return isAlone;
 }
 
 /** wp_page_reuse. */
@@ -76,5 +78,6 @@ function copyPage(fault: Fault, vma: Vma, old: number): FaultResult {
 function dropOld(spaces: Spaces, vma: Vma, old: number): void {
   spaces.rmap.remove(old);
   if (vma.has(VM_LOCKED) && !spaces.frames.isHuge(old)) spaces.lru.munlock(old);
+  spaces.swap?.freeSwapCache(old);
   spaces.refs.put(old);
 }

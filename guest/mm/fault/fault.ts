@@ -76,6 +76,11 @@ export class Fault {
     return this.retryUnlocked(migrationPfn(entry));
   }
 
+  /** The attempt has to come behind a task that has the CPU first. */
+  retryPreempted(): FaultResult {
+    return this.retryAfter(() => alwaysTrue(stepAside()));
+  }
+
   retryAfter(wait: () => Waiting<boolean>): FaultResult {
     this.after = wait;
     return FAULT.retry;
@@ -86,6 +91,10 @@ export class Fault {
 export function addNewToLru(spaces: Spaces, vma: Vma, pfn: number): void {
   if (vma.has(VM_LOCKED)) spaces.lru.mlockNew(pfn);
   else spaces.lru.add(pfn);
+}
+
+function* stepAside(): Waiting {
+  yield 0;
 }
 
 export function* alwaysTrue(wait: Waiting<unknown>): Waiting<boolean> {

@@ -7,7 +7,7 @@ import { makePte, PTE_ACCESSED, PTE_DIRTY, PTE_WRITE } from '../space/pte.ts';
 import type { Spaces } from '../space/spaces.ts';
 import { rssKind } from '../space/zap.ts';
 import { anonFlags, ensurePteTable, ptePosition } from './anonymous.ts';
-import { addNewToLru, alwaysTrue, FAULT, type Fault, type FaultResult, GFP_COPY } from './fault.ts';
+import { addNewToLru, FAULT, type Fault, type FaultResult, GFP_COPY } from './fault.ts';
 
 /** Pages around a read fault that are mapped with it when they are cached (fault_around_bytes). */
 const FAULT_AROUND_PAGES = 16;
@@ -81,9 +81,8 @@ function findShmemPage(fault: Fault, mapping: FileMapping, index: number): Fault
   const { spaces } = fault;
   const { swap } = spaces;
   if (swap !== undefined && mapping.swapOffset(index) >= 0) {
-    if (!fault.major) spaces.vmstat.pgmajfault++;
-    fault.major = true;
-    return fault.retryAfter(() => alwaysTrue(swap.swapInShmem(mapping, index)));
+    const place = { mapping, index, isFault: true };
+    return fault.retryAfter(() => swap.swapInShmem(place, fault.mm));
   }
   const pfn = fault.source.take(0, GFP_FILE);
   if (pfn < 0) return FAULT.noPage;

@@ -13,7 +13,7 @@ import {
 import { pmdAlloc } from '../space/table-pages.ts';
 import { anonymousFault, ptePosition } from './anonymous.ts';
 import { writeProtectFault } from './copy-on-write.ts';
-import { alwaysTrue, FAULT, type Fault, type FaultResult } from './fault.ts';
+import { FAULT, type Fault, type FaultResult } from './fault.ts';
 import { fileFault } from './file-fault.ts';
 import { fallBack, hugeFault, hugeWriteProtectFault, wantsHuge } from './huge-fault.ts';
 
@@ -62,7 +62,7 @@ function attemptPte(fault: Fault, vma: Vma): FaultResult {
   if (isMigrationEntry(entry)) return fault.retryMigrated(entry);
   const { swap } = spaces;
   if (isSwapEntry(entry) && swap !== undefined) {
-    return fault.retryAfter(() => alwaysTrue(swap.swapIn({ mm, vma, vpn, write, at })));
+    return fault.retryAfter(() => swap.swapIn({ mm, vma, vpn, write, at }));
   }
   if (write && isPresent(entry) && (entry & PTE_WRITE) === 0) return writeProtectFault(fault, vma);
   entries[at] |= write ? PTE_ACCESSED | PTE_DIRTY : PTE_ACCESSED;

@@ -5,20 +5,16 @@ import type { Zone } from '../page/zone.ts';
 import type { CompactControl } from './compact-control.ts';
 import type { CompactionTrace } from './compaction-trace.ts';
 import { COMPACT, type CompactResult } from './constants.ts';
+import type { Proactiveness } from './proactiveness.ts';
 import { isPageblockAligned, resetCachedPositions } from './skip-hints.ts';
 import { fragmentationScore } from './suitability.ts';
-
-/** sysctl compaction_proactiveness. */
-export const COMPACTION_PROACTIVENESS = 20;
-/** fragmentation_score_wmark: a proactive run begins above the high mark and ends at the low. */
-export const SCORE_LOW_MARK = Math.max(100 - COMPACTION_PROACTIVENESS, 5);
-export const SCORE_HIGH_MARK = Math.min(SCORE_LOW_MARK + 10, 100);
 
 /** What a run asks about the world around it. */
 export interface FinishedWorld {
   readonly trace: CompactionTrace;
   /** kswapd_is_running: reclaim and proactive compaction get in each other's way. */
   readonly kswapdIsRunning: () => boolean;
+  readonly proactiveness: Proactiveness;
 }
 
 /** compact_finished: `continue` while there is more to do. */
@@ -36,7 +32,7 @@ function finished(cc: CompactControl, world: FinishedWorld): CompactResult {
   }
   if (cc.proactive) {
     if (world.kswapdIsRunning()) return COMPACT.partialSkipped;
-    const isFragmented = fragmentationScore(cc.zone) > SCORE_LOW_MARK;
+    const isFragmented = fragmentationScore(cc.zone) > world.proactiveness.lowMark;
     return isFragmented ? COMPACT.continue : COMPACT.success;
   }
   if (cc.isWholeNode || !isPageblockAligned(cc.migratePfn)) return COMPACT.continue;

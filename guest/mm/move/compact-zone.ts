@@ -17,6 +17,7 @@ import type { LruPages } from './lru-pages.ts';
 import { PageMigration } from './migrate-pages.ts';
 import { MigrateScanner } from './migrate-scanner.ts';
 import { MovablePages } from './movable-pages.ts';
+import type { Proactiveness } from './proactiveness.ts';
 import { compactionSuitable } from './suitability.ts';
 
 /** VMSCAN_THROTTLE_ISOLATED: how long to wait while too many pages are isolated. */
@@ -30,6 +31,7 @@ export interface CompactionWorld {
   readonly trace: CompactionTrace;
   readonly events: CompactEvents;
   readonly kswapdIsRunning: () => boolean;
+  readonly proactiveness: Proactiveness;
 }
 
 /**

@@ -8,12 +8,17 @@ import { CompactControl, type CompactOptions } from './compact-control.ts';
 import { CompactEvents } from './compact-events.ts';
 import { type CompactionWorld, ZoneCompactor } from './compact-zone.ts';
 import { CompactionTrace } from './compaction-trace.ts';
-import { MIGRATE_MODE, WHOLE_NODE } from './constants.ts';
+import { COMPACT, MIGRATE_MODE, WHOLE_NODE } from './constants.ts';
 import type { LruPages } from './lru-pages.ts';
-import { type ReclaimOptions, reclaimForCompaction } from './reclaim-for-compaction.ts';
-import { CompactingSlowPath } from './slow-path.ts';
+import { Proactiveness } from './proactiveness.ts';
+import { compactionReady, reclaimForCompaction } from './reclaim-for-compaction.ts';
+import { resetIsolationSuitable } from './skip-hints.ts';
+import { AllocSlowPath, type SlowPathOptions } from './slow-path.ts';
+import { compactionSuitable } from './suitability.ts';
 
 export interface CompactionOptions {
+  /** kswapd_is_running: compaction in the background leaves it the CPU. Left out: never. */
+  readonly kswapdIsRunning?: () => boolean;
   readonly allocator: PageAllocator;
   readonly balloons: Balloons;
   readonly lru: LruPages;
@@ -31,12 +36,22 @@ export class Compaction {
   constructor(options: CompactionOptions) {
     const trace = new CompactionTrace();
     const events = new CompactEvents();
-    this.world = { ...options, trace, events, kswapdIsRunning: () => false };
+    this.world = {
+      kswapdIsRunning: () => false,
+      ...options,
+      trace,
+      events,
+      proactiveness: new Proactiveness(),
+    };
   }
 
   /** vmstat's events of compaction. */
   get events(): CompactEvents {
     return this.world.events;
+  }
+
+  get proactiveness(): Proactiveness {
+    return this.world.proactiveness;
   }
 
   get trace(): CompactionTrace {
@@ -54,14 +69,29 @@ export class Compaction {
     yield* this.#compactZones({ mode: MIGRATE_MODE.syncLight, proactive: true });
   }
 
-  /** The slow path of allocations: compaction and what of reclaim it depends on, then `next`. */
-  slowPath(next: SlowPath, reclaim: Omit<ReclaimOptions, 'world'>): SlowPath {
-    const options = { ...reclaim, world: this.world };
-    return new CompactingSlowPath({
-      world: this.world,
-      reclaim: (order, gfp) => reclaimForCompaction(options, order, gfp),
-      next,
-    });
+  /** The slow path of allocations, whose other steps are handed in. */
+  slowPath(steps: Omit<SlowPathOptions, 'world'>): SlowPath {
+    return new AllocSlowPath({ ...steps, world: this.world });
+  }
+
+  /** What reclaim asks of compaction for a block of an order (CompactionHelp). */
+  canCompact(zone: Zone, order: number, highestZone: number): boolean {
+    const request = { order, allocFlags: 0, highestZone };
+    return compactionSuitable(zone, request, this.world.trace) !== COMPACT.skipped;
+  }
+
+  isReady(zone: Zone, order: number, highestZone: number): boolean {
+    return compactionReady(this.world, zone, { order, highestZone });
+  }
+
+  /** reset_isolation_suitable, when kswapd is about to sleep. */
+  resetSkipHints(): void {
+    resetIsolationSuitable(this.world.allocator.zones);
+  }
+
+  /** What is left of direct reclaim where pages of the LRU are not reclaimed. */
+  reclaimByShrinkers(order: number, gfp: number, shrink: () => number): Waiting<number> {
+    return reclaimForCompaction({ world: this.world, shrink }, order, gfp);
   }
 
   get populatedZones(): readonly Zone[] {

@@ -3,7 +3,6 @@ import type { Scheduler, Waiting } from '../../sched/scheduler.ts';
 import { GFP_KERNEL } from '../page/gfp.ts';
 import { ZONE_NAMES } from '../page/zone.ts';
 import { CompactControl } from './compact-control.ts';
-import { SCORE_HIGH_MARK } from './compact-finished.ts';
 import { ZoneCompactor } from './compact-zone.ts';
 import type { Compaction } from './compaction.ts';
 import { COMPACT, COMPACT_MAX_DEFER_SHIFT, MIGRATE_MODE } from './constants.ts';
@@ -19,7 +18,7 @@ const HIGHEST_ZONE = ZONE_NAMES.length - 1;
  * node is, and when it is woken for an order it compacts until there is a block of it. What sleeps
  * is a timer here, so that an idle guest has no task; each piece of work is a task of its own.
  *
- * Not emulated: the sysctl compaction_proactiveness (20), freezing.
+ * Not emulated: freezing.
  */
 export class Kcompactd {
   readonly #compaction: Compaction;
@@ -52,7 +51,9 @@ export class Kcompactd {
 
   /** should_proactive_compact_node. */
   get wantsToCompact(): boolean {
-    return nodeFragmentationScore(this.#compaction.world.allocator.zones) > SCORE_HIGH_MARK;
+    const { allocator, proactiveness } = this.#compaction.world;
+    if (proactiveness.value === 0) return false;
+    return nodeFragmentationScore(allocator.zones) > proactiveness.highMark;
   }
 
   #sleep(jiffies: number): void {

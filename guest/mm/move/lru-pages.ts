@@ -21,7 +21,7 @@ export type MoveResult = (typeof MOVE)[keyof typeof MOVE];
 export interface LruPages {
   /** lru_add_drain: pages that wait in a batch come to their list. */
   drain(): void;
-  /** Pages of a zone that reclaim could have: of files, since there is no swap. */
+  /** Pages of a zone that reclaim could have: of files, and of processes where there is swap. */
   reclaimablePages(zone: Zone): number;
   /** too_many_isolated: as many as half of those on the lists. */
   tooManyIsolated(): boolean;

@@ -1,6 +1,7 @@
 import { fail } from '../../../shared/lib/assert.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
 import type { BalloonPages } from '../balloon/balloon-pages.ts';
+import { MIGRATEPAGE } from '../balloon/generations.ts';
 import type { PageAllocator } from '../page/alloc.ts';
 import { __GFP_FS } from '../page/gfp.ts';
 import { PAGE_STATE } from '../page/page-lifecycle.ts';
@@ -11,8 +12,8 @@ import { lruPageMigrate } from './lru-procedure.ts';
 
 /**
  * All kinds of pages that can be moved, for scanners and migration: those of balloons, which have
- * movable operations, and those of the LRU. An isolated balloon page is known by its state, any
- * other isolated page is the LRU's.
+ * operations of their own, and those of the LRU. An isolated balloon page is known by its state,
+ * any other isolated page is the LRU's.
  */
 export class MovablePages {
   readonly lru: LruPages;
@@ -58,7 +59,10 @@ export class MovablePages {
     return true;
   }
 
-  /** Moves an isolated page to a new one. When it is done both references are dropped. */
+  /**
+   * unmap_and_move: moves an isolated page to a new one. When it is done the caller has no
+   * reference of either.
+   */
   *migrate(
     cc: CompactControl,
     oldPfn: number,
@@ -68,10 +72,17 @@ export class MovablePages {
     const mayWait = force && cc.mode !== MIGRATE_MODE.async;
     if (!this.#isBalloon(oldPfn)) return yield* this.#migrateLru(cc, oldPfn, newPfn, mayWait);
     // A task that reclaims (PF_MEMALLOC) waits for no page lock: it may hold it itself.
-    if (!(yield* this.#balloon.migrate(oldPfn, newPfn, mayWait && !cc.direct))) return MOVE.again;
-    this.#allocator.putPage(newPfn);
-    this.#balloon.free(oldPfn);
-    return MOVE.done;
+    switch (yield* this.#balloon.migrate(oldPfn, newPfn, mayWait && !cc.direct)) {
+      case MIGRATEPAGE.success:
+        this.#allocator.putPage(newPfn);
+        this.#balloon.free(oldPfn);
+        return MOVE.done;
+      case MIGRATEPAGE.balloonSuccess:
+        this.#balloon.release(oldPfn);
+        return MOVE.done;
+      default:
+        return MOVE.again;
+    }
   }
 
   *#migrateLru(

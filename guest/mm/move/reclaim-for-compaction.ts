@@ -10,28 +10,25 @@ import { compactGap, compactionSuitable } from './suitability.ts';
 
 export interface ReclaimOptions {
   readonly world: CompactionWorld;
-  /** Frees what can be freed without I/O; returns pages. */
+  /** Asks the shrinkers; returns pages. */
   readonly shrink: () => number;
-  /** vmstat's allocstall: a task had to reclaim for itself. */
-  readonly onStall: () => void;
 }
 
 /**
- * What direct reclaim is to compaction (shrink_zones): for a costly order a zone that has enough
- * free pages is left alone, which counts as progress, so that the request compacts instead. kswapd,
- * which every such request wakes, finds nothing to do, clears the skip hints of zones that were
- * compacted to their end, and sleeps again.
+ * Direct reclaim in a recorded guest, whose pages have no owners that could be asked for them
+ * (shrink_zones): for a costly order a zone that has enough free pages is left alone, which counts
+ * as progress, so that the request compacts instead. kswapd, which every such request wakes, finds
+ * nothing to do, clears the skip hints of zones that were compacted to their end, and sleeps again.
  *
- * Not emulated: reclaim of pages of the LRU.
+ * Not emulated: reclaim of pages of the LRU; see guest/mm/reclaim.
  */
 export function* reclaimForCompaction(
   options: ReclaimOptions,
   order: number,
   gfp: number,
 ): Waiting<number> {
-  const { world, shrink, onStall } = options;
+  const { world, shrink } = options;
   const highestZone = gfpZone(gfp);
-  onStall();
   resetIsolationSuitable(world.allocator.zones);
   let isReady = false;
   let progress = 0;
@@ -47,7 +44,7 @@ export function* reclaimForCompaction(
 }
 
 /** compaction_ready. */
-function compactionReady(
+export function compactionReady(
   world: CompactionWorld,
   zone: Zone,
   request: { readonly order: number; readonly highestZone: number },

@@ -1,3 +1,4 @@
+import { assert } from '../../../shared/lib/assert.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
 import {
   __GFP_NORETRY,
@@ -11,45 +12,48 @@ import {
 import { PAGE_ALLOC_COSTLY_ORDER } from '../page/per-cpu-pages.ts';
 import { zoneWatermarkOk } from '../page/watermark.ts';
 import type { Zone } from '../page/zone.ts';
+import type { OomResult } from '../reclaim/out-of-memory.ts';
 import type { Asking, SlowPath } from '../space/alloc-pages.ts';
 import type { CompactionWorld } from './compact-zone.ts';
 import { COMPACT, COMPACT_PRIO, type CompactPriority, type CompactResult } from './constants.ts';
 import { compactionAllowed, type DirectRequest, directCompact } from './direct-compaction.ts';
 import { suitableByWatermarks } from './suitability.ts';
 
+/** What `#tryHard` returns where only the OOM killer is left. */
+const OUT_OF_MEMORY = -2;
+
 /** MAX_RECLAIM_RETRIES, MAX_COMPACT_RETRIES. */
 const MAX_RECLAIM_RETRIES = 16;
 const MAX_COMPACT_RETRIES = 16;
 
-export interface CompactingOptions {
+/** Rounds of the OOM killer for one allocation; reaching it is our bug. */
+const OOM_ROUNDS_MAX = 4096;
+
+/** The steps that are handed in: what is above the allocator and beside compaction. */
+export interface SlowPathOptions {
   readonly world: CompactionWorld;
-  /** Direct reclaim for a request: returns the progress it made, in pages. */
-  readonly reclaim: (order: number, gfp: number) => Waiting<number>;
-  /** What comes after compaction: the steps for requests that must not fail. */
-  readonly next: SlowPath;
+  /** try_to_free_pages: direct reclaim for a request; returns the pages it reclaimed. */
+  readonly reclaim: (order: number, gfp: number, asking: Asking | undefined) => Waiting<number>;
+  /** __alloc_pages_may_oom. */
+  readonly mayOom: (order: number, gfp: number) => Waiting<OomResult>;
 }
 
 /**
- * The part of __alloc_pages_slowpath that compacts: for a request of more than one page memory is
- * compacted before, and again after, reclaim; how often depends on how that went. A request that
- * is not costly goes on to the OOM killer in the end, as does one for a single page at once.
+ * __alloc_pages_slowpath where it may wait: wakes kswapd, compacts, reclaims, and tries again as
+ * long as that leads anywhere; then the OOM notifiers and the killer. For a costly order compaction
+ * comes first as well.
  */
-export class CompactingSlowPath implements SlowPath {
-  readonly #options: CompactingOptions;
+export class AllocSlowPath implements SlowPath {
+  readonly #options: SlowPathOptions;
 
-  constructor(options: CompactingOptions) {
+  constructor(options: SlowPathOptions) {
     this.#options = options;
   }
 
   *allocate(order: number, gfp: number, asking: Asking | undefined): Waiting<number> {
-    const { world, next } = this.#options;
-    if (order === 0 || !compactionAllowed(gfp)) return yield* next.allocate(order, gfp, asking);
     const request = { order, gfp, allocFlags: gfpToAllocFlags(gfp, order) };
-    const pfn = yield* new Attempt(request, this.#options).run();
-    if (pfn < 0 && order <= PAGE_ALLOC_COSTLY_ORDER && (gfp & __GFP_NORETRY) === 0) {
-      return yield* next.allocate(order, gfp, asking);
-    }
-    world.allocator.traceAllocation(pfn, order, gfp);
+    const pfn = yield* new Attempt(request, this.#options, asking).run();
+    this.#options.world.allocator.traceAllocation(pfn, order, gfp);
     return pfn;
   }
 }
@@ -57,38 +61,60 @@ export class CompactingSlowPath implements SlowPath {
 /** One request on its way through the slow path. */
 class Attempt {
   readonly #request: DirectRequest;
-  readonly #options: CompactingOptions;
+  readonly #options: SlowPathOptions;
+  readonly #asking: Asking | undefined;
   readonly #isCostly: boolean;
   #priority: CompactPriority = COMPACT_PRIO.syncLight;
   #result: CompactResult = COMPACT.skipped;
   #compactRetries = 0;
   #reclaimLoops = 0;
 
-  constructor(request: DirectRequest, options: CompactingOptions) {
+  constructor(request: DirectRequest, options: SlowPathOptions, asking: Asking | undefined) {
     this.#request = request;
     this.#options = options;
+    this.#asking = asking;
     this.#isCostly = request.order > PAGE_ALLOC_COSTLY_ORDER;
   }
 
   *run(): Waiting<number> {
-    const { order, gfp } = this.#request;
-    const { allocator } = this.#options.world;
     const early = yield* this.#compactEarly();
     if (early >= 0 || this.#givesUpEarly()) return early;
+    for (let rounds = 0; ; rounds++) {
+      assert(rounds < OOM_ROUNDS_MAX, 'killing processes frees memory in the end');
+      const pfn = yield* this.#tryHard();
+      if (pfn !== OUT_OF_MEMORY) return pfn;
+      if (this.#asking?.killed === true) return -1;
+      const { order, gfp } = this.#request;
+      const last = yield* this.#options.mayOom(order, gfp);
+      if (last.pfn >= 0 || !last.progress) return last.pfn;
+      this.#reclaimLoops = 0;
+    }
+  }
+
+  /** Until it has a block, may fail (-1), or nothing is left but the OOM killer. */
+  *#tryHard(): Waiting<number> {
+    const { order, gfp } = this.#request;
+    const { allocator } = this.#options.world;
     for (;;) {
       allocator.wakeKswapds(order, gfp);
       const free = this.#take();
       if (free >= 0) return free;
-      const progress = yield* this.#options.reclaim(order, gfp);
+      const progress = yield* this.#options.reclaim(order, gfp, this.#asking);
       const reclaimed = progress > 0 ? this.#takeReclaimed() : -1;
       if (reclaimed >= 0) return reclaimed;
       const compacted = yield* this.#compact(this.#priority);
       if (compacted >= 0) return compacted;
       if ((gfp & __GFP_NORETRY) !== 0) return -1;
-      if (this.#isCostly && (gfp & __GFP_RETRY_MAYFAIL) === 0) return -1;
+      if (this.#isCostly && !this.#mayRetryCostly) return -1;
       if (this.#shouldReclaimRetry(progress > 0)) continue;
-      if (progress === 0 || !this.#shouldCompactRetry()) return -1;
+      const mayCompact = progress > 0 && compactionAllowed(gfp);
+      if (!mayCompact || !this.#shouldCompactRetry()) return OUT_OF_MEMORY;
     }
+  }
+
+  get #mayRetryCostly(): boolean {
+    const { gfp } = this.#request;
+    return (gfp & __GFP_RETRY_MAYFAIL) !== 0 && compactionAllowed(gfp);
   }
 
   #take(): number {
@@ -108,12 +134,15 @@ class Attempt {
 
   /** Costly requests compact before they reclaim, as do those that must not mix pageblocks. */
   *#compactEarly(): Waiting<number> {
-    const isMovable = gfpMigratetype(this.#request.gfp) === MIGRATETYPE.movable;
-    if (!this.#isCostly && isMovable) return -1;
+    const { order, gfp } = this.#request;
+    const isMovable = gfpMigratetype(gfp) === MIGRATETYPE.movable;
+    if (order === 0 || (!this.#isCostly && isMovable)) return -1;
     return yield* this.#compact(COMPACT_PRIO.async);
   }
 
   *#compact(priority: CompactPriority): Waiting<number> {
+    const { order, gfp } = this.#request;
+    if (order === 0 || !compactionAllowed(gfp)) return -1;
     const { pfn, result } = yield* directCompact(this.#options.world, this.#request, priority);
     this.#result = result;
     return pfn;
@@ -155,6 +184,7 @@ class Attempt {
   #shouldCompactRetry(): boolean {
     const { order, gfp, allocFlags } = this.#request;
     const { allocator } = this.#options.world;
+    if (order === 0) return false;
     if (this.#result === COMPACT.success) this.#compactRetries++;
     if (this.#result === COMPACT.skipped) {
       const check = { order, allocFlags, highestZone: gfpZone(gfp) };

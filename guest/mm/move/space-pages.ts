@@ -1,7 +1,6 @@
 import type { Waiting } from '../../sched/scheduler.ts';
-import { listNodes } from '../page/page-list.ts';
 import type { Zone } from '../page/zone.ts';
-import { LRU } from '../reclaim/lru.ts';
+import { reclaimablePages } from '../reclaim/reclaimable.ts';
 import {
   MAPPING,
   PG_ACTIVE,
@@ -29,9 +28,12 @@ const MOVED_FLAGS = PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED | PG_UPTODATE | PG
  */
 export class SpacePages implements LruPages {
   readonly #spaces: Spaces;
+  readonly #others: { readonly isolatedPages: number };
 
-  constructor(spaces: Spaces) {
+  /** `others` are pages that are not of the LRU and counted as isolated files all the same. */
+  constructor(spaces: Spaces, others: { readonly isolatedPages: number } = { isolatedPages: 0 }) {
     this.#spaces = spaces;
+    this.#others = others;
   }
 
   drain(): void {
@@ -39,14 +41,7 @@ export class SpacePages implements LruPages {
   }
 
   reclaimablePages(zone: Zone): number {
-    const { frames, lru } = this.#spaces;
-    let count = 0;
-    for (const list of [LRU.inactiveFile, LRU.activeFile]) {
-      for (const pfn of listNodes(frames.words, lru.list(list))) {
-        if (pfn >= zone.startPfn && pfn < zone.endPfn) count++;
-      }
-    }
-    return count;
+    return reclaimablePages(this.#spaces, zone);
   }
 
   tooManyIsolated(): boolean {
@@ -54,7 +49,7 @@ export class SpacePages implements LruPages {
     const inactive = vmstat.nr_inactive_anon + vmstat.nr_inactive_file;
     const active = vmstat.nr_active_anon + vmstat.nr_active_file;
     const isolated = vmstat.nr_isolated_anon + vmstat.nr_isolated_file;
-    return isolated > (inactive + active) / 2;
+    return isolated + this.#others.isolatedPages > (inactive + active) / 2;
   }
 
   canIsolate(pfn: number, { async, mayEnterFs }: LruIsolation): boolean {

@@ -2,12 +2,10 @@ import { assert } from '../../../shared/lib/assert.ts';
 import { freeOnePage, rmqueueSmallest } from './buddy.ts';
 import { rmqueueAny } from './fallback.ts';
 import {
-  __GFP_COMP,
   __GFP_KSWAPD_RECLAIM,
   __GFP_MEMALLOC,
   __GFP_MOVABLE,
   __GFP_NOMEMALLOC,
-  __GFP_ZERO,
   ALLOC_HIGHATOMIC,
   ALLOC_KSWAPD,
   ALLOC_NO_WATERMARKS,
@@ -25,28 +23,31 @@ import {
 } from './gfp.ts';
 import { reserveHighatomicPageblock, unreserveHighatomicPageblock } from './highatomic.ts';
 import { type MemInfo, memInfo, type NodeLevels } from './mem-info.ts';
-import { PAGE_EVENT, PAGE_STATE } from './page-lifecycle.ts';
+import { PAGE_EVENT } from './page-lifecycle.ts';
+import type { Places } from './page-list.ts';
+import { MAX_ORDER, type PageMap, REFCOUNT_WORD } from './page-map.ts';
 import {
-  ALLOC_ORDER_MASK,
-  ALLOC_ORDER_SHIFT,
-  DETAILS_WORD,
-  MAX_ORDER,
-  type PageMap,
-  REFCOUNT_WORD,
-} from './page-map.ts';
-import { drainPagesZone, freeUnrefPageCommit, rmqueuePcplist, stepBlock } from './pcp.ts';
+  drainPagesZone,
+  freeUnrefCommitEach,
+  freeUnrefPageCommit,
+  rmqueuePcplist,
+  roomInPcp,
+  stepBlock,
+  takePcplist,
+} from './pcp.ts';
 import { pcpAllowedOrder } from './per-cpu-pages.ts';
+import { PagePreparation } from './prepare.ts';
 import type { KmemTrace, Tracepoints } from './tracepoints.ts';
 import { type WatermarkCheck, zoneWatermarkFast } from './watermark.ts';
 import { type Zone, zoneIndexOf } from './zone.ts';
 
-/** PAGE_POISON in every byte: the content of free pages with page_poison=1, as tag and word. */
-export const PAGE_POISON = 0xaaaa_aaaa;
-
 /** What the allocator calls up into; each may be left out. */
 export interface AllocatorHooks {
-  /** wakeup_kswapd: `order` frames are wanted from `zone` and below. Must not allocate. */
-  readonly wakeKswapd?: (zone: Zone, order: number, gfp: number) => void;
+  /**
+   * wakeup_kswapd: 2^order frames are wanted from `zone`, or from any up to `highestZone`. Must not
+   * allocate.
+   */
+  readonly wakeKswapd?: (zone: Zone, order: number, gfp: number, highestZone: number) => void;
 }
 
 export interface AllocatorOptions {
@@ -54,6 +55,11 @@ export interface AllocatorOptions {
   readonly zones: readonly Zone[];
   readonly trace: Tracepoints;
   readonly hooks?: AllocatorHooks;
+}
+
+/** Whose per-CPU list takes a frame of a pageblock of `migratetype`. */
+function pcpType(migratetype: number): number {
+  return migratetype < MIGRATE_PCPTYPES ? migratetype : MIGRATETYPE.movable;
 }
 
 /** The request being served; one is enough, since nothing here waits. */
@@ -80,19 +86,18 @@ export class PageAllocator {
   readonly levels: NodeLevels = { fileLru: 0, filePages: 0, slabReclaimable: 0 };
   /** vmstat's pgfree: frames freed. */
   pgfree = 0;
-  /** Frames handed out whose poison was not as it had been written when they were freed. */
-  poisonErrors = 0;
-  #pagePoison = false;
   #balloonGfp = GFP_BALLOON;
   readonly #trace: Tracepoints;
   readonly #hooks: AllocatorHooks;
   readonly #request = new Request();
+  readonly #preparation: PagePreparation;
 
   constructor(options: AllocatorOptions) {
     this.zones = options.zones;
     this.pages = options.zones[0].pages;
     this.#trace = options.trace;
     this.#hooks = options.hooks ?? {};
+    this.#preparation = new PagePreparation(this.pages, options.trace);
   }
 
   /** Sends the kmem trace events of this guest to `sink`; undefined turns them off. */
@@ -102,17 +107,17 @@ export class PageAllocator {
 
   /** page_poisoning_enabled. */
   get pagePoison(): boolean {
-    return this.#pagePoison;
+    return this.#preparation.poison;
+  }
+
+  /** Frames handed out whose poison was not as it had been written when they were freed. */
+  get poisonErrors(): number {
+    return this.#preparation.poisonErrors;
   }
 
   /** page_poison=1: free pages hold PAGE_POISON, those of boot too; it is checked at their use. */
   enablePagePoison(): void {
-    this.#pagePoison = true;
-    const { states, tags } = this.pages;
-    for (let pfn = 0; pfn < states.size; pfn++) {
-      const state = states.stateOf(pfn);
-      if (state === PAGE_STATE.free || state === PAGE_STATE.pcp) tags[pfn] = PAGE_POISON;
-    }
+    this.#preparation.enablePoison();
   }
 
   /** Without CONFIG_BALLOON_COMPACTION: balloons take unmovable pages, and keep them in place. */
@@ -139,9 +144,33 @@ export class PageAllocator {
     return pfn;
   }
 
+  /** The flags of balloon_page_alloc. */
+  get balloonGfp(): number {
+    return this.#balloonGfp;
+  }
+
   /** balloon_page_alloc: one frame for a balloon, or -1 when out of puff. */
   allocBalloonPage(): number {
     return this.alloc(0, this.#balloonGfp);
+  }
+
+  /**
+   * allocBalloonPage for places `from` to before `to` of `out`: the frames that as many calls would
+   * hand out, in that order. Returns the place after the last one. While the highest zone passes
+   * its low watermark and has frames on its per-CPU list, taking one changes nothing that the next
+   * allocation looks at.
+   */
+  allocBalloonPages(out: Int32Array, from: number, to: number): number {
+    const highest = this.zones.findLast((zone) => zone.populated);
+    let at = from;
+    while (at < to) {
+      const pfn = this.allocBalloonPage();
+      if (pfn < 0) break;
+      out[at++] = pfn;
+      if (highest !== undefined && this.#listServes(highest))
+        at = this.#takeListed(highest, { pfns: out, from: at, to });
+    }
+    return at;
   }
 
   /**
@@ -163,7 +192,7 @@ export class PageAllocator {
 
   /** prep_new_page for a block that compaction captured for this request. */
   prepareCaptured(pfn: number, order: number, gfp: number): void {
-    this.#prepareNew(pfn, order, gfp);
+    this.#preparation.toUse(pfn, order, gfp);
   }
 
   /**
@@ -202,9 +231,46 @@ export class PageAllocator {
   freeUnreferenced(pfn: number): void {
     const order = this.pages.allocOrder(pfn);
     const zone = this.zoneOf(pfn);
-    const migratetype = this.#prepareFree(zone, pfn, order);
+    const migratetype = this.#preparation.toFree(zone, pfn, order);
     if (pcpAllowedOrder(order)) this.#freeUnrefPage(zone, pfn, order, migratetype);
     else this.#freeOne(zone, pfn, order, migratetype);
+  }
+
+  /**
+   * freeUnreferenced for the frames at places `from` to before `to` of `pfns`, one after the other.
+   * Frames of one zone and migratetype are put on their per-CPU list together, up to the one that
+   * makes it too long.
+   */
+  freeUnreferencedEach(pfns: Int32Array, from: number, to: number): void {
+    for (let at = from; at < to; ) {
+      const next = this.#prepareAlike(pfns, at, to);
+      if (next > at) {
+        const zone = this.zoneOf(pfns[at]);
+        const listType = pcpType(this.pages.blockType(pfns[at]));
+        this.pgfree += next - at;
+        freeUnrefCommitEach(zone, listType, { pfns, from: at, to: next });
+        at = next;
+      } else {
+        this.freeUnreferenced(pfns[at++]);
+      }
+    }
+  }
+
+  /** Prepares frames that can go to a per-CPU list together; the place after the last of them. */
+  #prepareAlike(pfns: Int32Array, from: number, to: number): number {
+    const { pages } = this;
+    const zone = this.zoneOf(pfns[from]);
+    const migratetype = pages.blockType(pfns[from]);
+    if (migratetype === MIGRATETYPE.isolate || zone.pcp.locked) return from;
+    const end = Math.min(to, from + roomInPcp(zone));
+    let at = from;
+    for (; at < end; at++) {
+      const pfn = pfns[at];
+      if (pages.blockType(pfn) !== migratetype || pages.allocOrder(pfn) > 0) break;
+      if (this.zoneOf(pfn) !== zone) break;
+      this.#preparation.toFree(zone, pfn, 0);
+    }
+    return at;
   }
 
   /**
@@ -219,7 +285,7 @@ export class PageAllocator {
       assert(words[at] === 1, 'a batched free takes the last reference');
       words[at] = 0;
       const zone = this.zoneOf(pfn);
-      const migratetype = this.#prepareFree(zone, pfn, 0);
+      const migratetype = this.#preparation.toFree(zone, pfn, 0);
       if (migratetype === MIGRATETYPE.isolate) this.#freeOne(zone, pfn, 0, migratetype);
     }
     for (let index = 0; index < count; index++) {
@@ -318,7 +384,7 @@ export class PageAllocator {
       const zone = this.zones[index];
       if (zone.managedPages === 0) continue;
       // One node: the first zone with memory stands for it.
-      this.#hooks.wakeKswapd?.(zone, order, gfp);
+      this.#hooks.wakeKswapd?.(zone, order, gfp, gfpZone(gfp));
       return;
     }
   }
@@ -331,11 +397,34 @@ export class PageAllocator {
       if (!zoneWatermarkFast(zone, request, request.gfp) && !anyway) continue;
       const pfn = this.#rmqueue(zone, request);
       if (pfn < 0) continue;
-      this.#prepareNew(pfn, request.order, request.gfp);
+      this.#preparation.toUse(pfn, request.order, request.gfp);
       if ((request.allocFlags & ALLOC_HIGHATOMIC) !== 0) reserveHighatomicPageblock(zone, pfn);
       return pfn;
     }
     return -1;
+  }
+
+  /** The next frame for a balloon comes from this zone's per-CPU list, unless that is empty. */
+  #listServes(zone: Zone): boolean {
+    const gfp = this.#balloonGfp;
+    const request = this.#request;
+    request.order = 0;
+    request.highestZone = gfpZone(gfp);
+    request.allocFlags = ALLOC_WMARK_LOW | this.#noFragment(gfp);
+    return !zone.pcp.locked && zoneWatermarkFast(zone, request, gfp);
+  }
+
+  #takeListed(zone: Zone, into: Places): number {
+    const { pfns, from } = into;
+    const gfp = this.#balloonGfp;
+    const migratetype = gfpMigratetype(gfp);
+    const end = takePcplist(zone, migratetype, into);
+    for (let at = from; at < end; at++) {
+      this.#preparation.toUse(pfns[at], 0, gfp);
+      this.#trace.sink?.mm_page_alloc(pfns[at], 0, migratetype, gfp);
+    }
+    zone.pgalloc += end - from;
+    return end;
   }
 
   /** rmqueue: from the per-CPU lists where they serve the order, else from the free lists. */
@@ -347,7 +436,7 @@ export class PageAllocator {
     if (pfn >= 0) zone.pgalloc += 1 << order;
     if (zone.boostedWatermark) {
       zone.boostedWatermark = false;
-      this.#hooks.wakeKswapd?.(zone, 0, request.gfp);
+      this.#hooks.wakeKswapd?.(zone, 0, request.gfp, zone.index);
     }
     return pfn;
   }
@@ -369,42 +458,6 @@ export class PageAllocator {
     return pfn;
   }
 
-  /** post_alloc_hook: one reference, the order, with __GFP_ZERO zeroed content. */
-  #prepareNew(pfn: number, order: number, gfp: number): void {
-    const { words } = this.pages;
-    const at = pfn << 2;
-    words[at + DETAILS_WORD] =
-      (words[at + DETAILS_WORD] & ~ALLOC_ORDER_MASK) | (order << ALLOC_ORDER_SHIFT);
-    words[at + REFCOUNT_WORD] = 1;
-    if (order > 0) this.pages.setCompound(pfn, (gfp & __GFP_COMP) !== 0);
-    if (this.#pagePoison) this.#checkPoison(pfn, order);
-    if ((gfp & __GFP_ZERO) !== 0) this.pages.tags.fill(0, pfn, pfn + (1 << order));
-  }
-
-  /** kernel_unpoison_pages, which reports what it finds wrong and goes on. */
-  #checkPoison(pfn: number, order: number): void {
-    const { tags } = this.pages;
-    for (let at = pfn; at < pfn + (1 << order); at++) {
-      if (tags[at] !== PAGE_POISON) this.poisonErrors++;
-    }
-  }
-
-  /**
-   * free_pages_prepare, and what __put_page does before: off the LRU. Returns the migratetype of
-   * the pageblock, which the block carries along.
-   */
-  #prepareFree(zone: Zone, pfn: number, order: number): number {
-    const { pages } = this;
-    const onLru = pages.states.stateOf(pfn) === PAGE_STATE.lru;
-    if (onLru) stepBlock(zone, pfn, order, PAGE_EVENT.lruDel);
-    if (order > 0) pages.setCompound(pfn, false);
-    this.#trace.sink?.mm_page_free(pfn, order);
-    if (this.#pagePoison) pages.tags.fill(PAGE_POISON, pfn, pfn + (1 << order));
-    const migratetype = pages.blockType(pfn);
-    pages.setCachedType(pfn, migratetype);
-    return migratetype;
-  }
-
   /**
    * free_unref_page: to the per-CPU lists unless the pageblock is isolated or they are locked.
    * Frames of highatomic pageblocks go to the movable list, so that they can be had back.
@@ -415,8 +468,7 @@ export class PageAllocator {
       return;
     }
     this.pgfree += 1 << order;
-    const listType = migratetype < MIGRATE_PCPTYPES ? migratetype : MIGRATETYPE.movable;
-    freeUnrefPageCommit(zone, pfn, order, listType);
+    freeUnrefPageCommit(zone, pfn, order, pcpType(migratetype));
   }
 
   /** free_one_page. */

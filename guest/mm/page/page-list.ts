@@ -33,6 +33,50 @@ export function listDel(words: Int32Array, node: number): void {
   words[at + 1] = 0;
 }
 
+/** Places `from` to before `to` of an array of PFNs. */
+export interface Places {
+  readonly pfns: Int32Array;
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * list_del of the first nodes of a list, one after the other, at most as many as there are places
+ * for. Returns the place after the last one.
+ */
+export function listTakeFirst(words: Int32Array, list: number, into: Places): number {
+  const { pfns: out, from, to } = into;
+  let at = from;
+  let node = words[list << 2] - 1;
+  while (at < to && node !== list) {
+    out[at++] = node;
+    const next = words[node << 2] - 1;
+    words[node << 2] = 0;
+    words[(node << 2) + 1] = 0;
+    node = next;
+  }
+  words[list << 2] = node + 1;
+  words[(node << 2) + 1] = list + 1;
+  return at;
+}
+
+/** As listTakeFirst, from the last node on. */
+export function listTakeLast(words: Int32Array, list: number, into: Places): number {
+  const { pfns: out, from, to } = into;
+  let at = from;
+  let node = words[(list << 2) + 1] - 1;
+  while (at < to && node !== list) {
+    out[at++] = node;
+    const previous = words[(node << 2) + 1] - 1;
+    words[node << 2] = 0;
+    words[(node << 2) + 1] = 0;
+    node = previous;
+  }
+  words[(list << 2) + 1] = node + 1;
+  words[node << 2] = list + 1;
+  return at;
+}
+
 /** list_rotate_to_front: the node becomes the first, those before it go behind the last. */
 export function listRotateToFront(words: Int32Array, node: number, list: number): void {
   listDel(words, list);

@@ -1,7 +1,17 @@
+import { assert } from '../../../shared/lib/assert.ts';
 import { freeOnePage } from './buddy.ts';
 import { rmqueueAny } from './fallback.ts';
 import { PAGE_EVENT } from './page-lifecycle.ts';
-import { isListEmpty, listAdd, listAddTail, listDel, listNext, listPrevious } from './page-list.ts';
+import {
+  isListEmpty,
+  listAdd,
+  listAddTail,
+  listDel,
+  listNext,
+  listTakeFirst,
+  listTakeLast,
+  type Places,
+} from './page-list.ts';
 import {
   NR_PCP_LISTS,
   orderToPindex,
@@ -18,6 +28,14 @@ import type { Zone } from './zone.ts';
 export function stepBlock(zone: Zone, pfn: number, order: number, event: number): void {
   if (order === 0) zone.pages.states.step(pfn, event);
   else zone.pages.states.stepRange(pfn, 1 << order, event);
+}
+
+/** Blocks between two lists; nothing here outlives one call. The largest batch of a zone is 63. */
+const BLOCKS = new Int32Array(256);
+
+function stepBlocks(zone: Zone, count: number, order: number, event: number): void {
+  if (order === 0) zone.pages.states.stepEach(BLOCKS, 0, count, event);
+  else for (let at = 0; at < count; at++) stepBlock(zone, BLOCKS[at], order, event);
 }
 
 /** rmqueue_pcplist: the first block of a list, which is refilled when empty. A PFN or -1. */
@@ -42,19 +60,35 @@ export function rmqueuePcplist(
   return pfn;
 }
 
+/**
+ * rmqueuePcplist for order 0 as often as there are places, but refills nothing. The lists are not
+ * locked. Returns the place after the last frame.
+ */
+export function takePcplist(zone: Zone, migratetype: number, into: Places): number {
+  const { pcp, words } = zone;
+  const { pfns, from } = into;
+  const end = listTakeFirst(words, pcp.list(orderToPindex(migratetype, 0)), into);
+  const taken = end - from;
+  zone.pages.states.stepEach(pfns, from, end, PAGE_EVENT.handOut);
+  pcp.count -= taken;
+  pcp.freeFactor = taken > 31 ? 0 : pcp.freeFactor >>> taken;
+  return end;
+}
+
 /** rmqueue_bulk: a batch, scaled down by the order, to the list's tail in the order taken. */
 function rmqueueBulk(zone: Zone, order: number, migratetype: number, allocFlags: number): void {
   const { pcp, words } = zone;
   const list = pcp.list(orderToPindex(migratetype, order));
   const batch = pcp.batch > 1 ? Math.max(pcp.batch >> order, 2) : pcp.batch;
+  assert(batch <= BLOCKS.length, 'a refill of a per-CPU list fits between two lists');
   let taken = 0;
   while (taken < batch) {
     const pfn = rmqueueAny(zone, order, migratetype, allocFlags);
     if (pfn < 0) break;
-    stepBlock(zone, pfn, order, PAGE_EVENT.refill);
-    listAddTail(words, pfn, list);
-    taken++;
+    BLOCKS[taken++] = pfn;
   }
+  stepBlocks(zone, taken, order, PAGE_EVENT.refill);
+  for (let at = 0; at < taken; at++) listAddTail(words, BLOCKS[at], list);
   zone.modFreePages(-(taken << order));
   pcp.count += taken << order;
 }
@@ -71,6 +105,31 @@ export function freeUnrefPageCommit(
   stepBlock(zone, pfn, order, PAGE_EVENT.cache);
   listAdd(zone.words, pfn, pcp.list(pindex));
   pcp.count += 1 << order;
+  drainIfLong(zone, pindex, order);
+}
+
+/**
+ * freeUnrefPageCommit for frames of order 0, at most as many as roomInPcp says: the lists cannot
+ * get too long before the last one.
+ */
+export function freeUnrefCommitEach(zone: Zone, migratetype: number, freed: Places): void {
+  const { pcp, words } = zone;
+  const { pfns, from, to } = freed;
+  const pindex = orderToPindex(migratetype, 0);
+  const list = pcp.list(pindex);
+  zone.pages.states.stepEach(pfns, from, to, PAGE_EVENT.cache);
+  for (let at = from; at < to; at++) listAdd(words, pfns[at], list);
+  pcp.count += to - from;
+  drainIfLong(zone, pindex, 0);
+}
+
+/** How many frames of order 0 can be freed to the lists up to the one that has them drained. */
+export function roomInPcp(zone: Zone): number {
+  return Math.max(1, nrPcpHigh(zone, false) - zone.pcp.count);
+}
+
+function drainIfLong(zone: Zone, pindex: number, order: number): void {
+  const { pcp } = zone;
   const costly = order > PAGE_ALLOC_COSTLY_ORDER;
   const freeHigh = pcp.freeFactor > 0 && order > 0 && !costly;
   const high = nrPcpHigh(zone, freeHigh);
@@ -105,14 +164,17 @@ export function freePcppagesBulk(zone: Zone, wanted: number, pindex: number): vo
     const list = pcp.list(current);
     const order = pindexToOrder(current);
     while (count > 0 && !isListEmpty(words, list)) {
-      const pfn = listPrevious(words, list);
-      const migratetype = pages.cachedType(pfn);
-      listDel(words, pfn);
-      count -= 1 << order;
-      pcp.count -= 1 << order;
-      stepBlock(zone, pfn, order, PAGE_EVENT.drain);
-      freeOnePage(zone, pfn, order, migratetype);
-      zone.trace.sink?.mm_page_pcpu_drain(pfn, order, migratetype);
+      const wantedBlocks = Math.min((count + (1 << order) - 1) >> order, BLOCKS.length);
+      const blocks = listTakeLast(words, list, { pfns: BLOCKS, from: 0, to: wantedBlocks });
+      stepBlocks(zone, blocks, order, PAGE_EVENT.drain);
+      pcp.count -= blocks << order;
+      count -= blocks << order;
+      for (let at = 0; at < blocks; at++) {
+        const pfn = BLOCKS[at];
+        const migratetype = pages.cachedType(pfn);
+        freeOnePage(zone, pfn, order, migratetype);
+        zone.trace.sink?.mm_page_pcpu_drain(pfn, order, migratetype);
+      }
     }
   }
 }

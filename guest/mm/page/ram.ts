@@ -50,7 +50,8 @@ export function makeZones(
   return zoneSpans(regions).map((span) => new Zone(pages, span, trace));
 }
 
-function zoneSpans(regions: readonly PfnRange[]): ZoneSpan[] {
+/** Where the zones of RAM in `regions` lie; a zone without memory spans no pages. */
+export function zoneSpans(regions: readonly PfnRange[]): ZoneSpan[] {
   const [low, high] = regions;
   const lowEnd = low.count - FIRMWARE_TOP_PAGES;
   const dma32Pages = lowEnd - MAX_DMA_PFN;

@@ -1,10 +1,13 @@
 import { assert } from '../../../shared/lib/assert.ts';
 import type { PageAllocator } from '../page/alloc.ts';
+import { ZONES } from '../page/gfp.ts';
 import { PAGE_EVENT, PAGE_STATE } from '../page/page-lifecycle.ts';
-import { listAdd, listAddTail, listDel } from '../page/page-list.ts';
+import { listAdd, listAddTail, listDel, listPrevious } from '../page/page-list.ts';
+import { zoneIndexOf } from '../page/zone.ts';
 import {
   type Frames,
   PG_ACTIVE,
+  PG_DIRTY,
   PG_ISOLATED,
   PG_MLOCKED,
   PG_REFERENCED,
@@ -22,6 +25,8 @@ export const LRU = {
   activeFile: 3,
   unevictable: 4,
 } as const;
+/** Pages freed at a time: no more than the batches of PageRefs hold. */
+const RELEASE_BATCH = 256;
 const LIST_NAMES = [
   'nr_inactive_anon',
   'nr_active_anon',
@@ -50,6 +55,8 @@ export interface LruOptions {
 export class Lru {
   /** Pages on each list. */
   readonly sizes = new Int32Array(LIST_NAMES.length);
+  /** The same by zone: lists of a zone side by side (NR_ZONE_LRU_BASE). */
+  readonly #zoneSizes = new Int32Array(LIST_NAMES.length * ZONES);
   readonly #frames: Frames;
   readonly #allocator: PageAllocator;
   readonly #vmstat: Vmstat;
@@ -70,6 +77,18 @@ export class Lru {
   /** Node number of a list, for those who walk it; the unevictable list is always empty. */
   list(lru: number): number {
     return this.#heads + lru;
+  }
+
+  /** Pages on a list that are of this zone. */
+  sizeOf(lru: number, zone: number): number {
+    return this.#zoneSizes[zone * LIST_NAMES.length + lru];
+  }
+
+  /** lruvec_lru_size: pages on a list that are of this zone or a lower one. */
+  sizeUpTo(lru: number, highestZone: number): number {
+    let size = 0;
+    for (let zone = 0; zone <= highestZone; zone++) size += this.sizeOf(lru, zone);
+    return size;
   }
 
   /** PageLRU. */
@@ -130,7 +149,7 @@ export class Lru {
       words[pfn << 2] = 0;
       words[(pfn << 2) + 1] = 0;
     } else listDel(words, pfn);
-    this.#count(lru, -this.#frames.pageCount(pfn));
+    this.#count(lru, pfn, -this.#frames.pageCount(pfn));
   }
 
   /**
@@ -146,6 +165,80 @@ export class Lru {
     frames.set(pfn, PG_ISOLATED);
     this.#countIsolated(pfn, frames.pageCount(pfn));
     return true;
+  }
+
+  /**
+   * isolate_lru_folios: takes pages from the end of a list until `count` were looked at, and puts
+   * them into `taken` in that order. Pages of zones above `highestZone` go to the list's beginning
+   * and are not counted. Returns the pages it went over.
+   */
+  isolateFromEnd(lru: number, count: number, highestZone: number, taken: number[]): number {
+    const { words } = this.#frames;
+    const list = this.#heads + lru;
+    const skipped: number[] = [];
+    let scanned = 0;
+    let passed = 0;
+    for (let pfn = listPrevious(words, list); scanned < count && pfn !== list; ) {
+      const pages = this.#frames.pageCount(pfn);
+      passed += pages;
+      if (zoneIndexOf(pfn) > highestZone) {
+        listDel(words, pfn);
+        skipped.push(pfn);
+      } else {
+        scanned += pages;
+        this.isolate(pfn);
+        taken.push(pfn);
+      }
+      pfn = listPrevious(words, list);
+    }
+    for (const pfn of skipped) listAdd(words, pfn, list);
+    return passed;
+  }
+
+  /**
+   * move_folios_to_lru: isolated pages become the first of the lists their flags name, one after
+   * the other, and lose the isolator's reference; those nobody else refers to are freed.
+   */
+  putbackAll(pfns: readonly number[]): void {
+    const frames = this.#frames;
+    const last: number[] = [];
+    for (const pfn of pfns) {
+      if (frames.has(pfn, PG_MLOCKED)) {
+        this.putback(pfn);
+        continue;
+      }
+      this.endIsolation(pfn);
+      if (frames.refcount(pfn) === 1) {
+        last.push(pfn);
+        continue;
+      }
+      this.#allocator.lruAdd(pfn, frames.order(pfn));
+      this.#link(pfn);
+      this.#one[0] = pfn;
+      this.#release(this.#one, 1);
+    }
+    this.releaseAll(last);
+  }
+
+  /** Drops a reference of each page, the last pages' first where they are freed. */
+  releaseAll(pfns: readonly number[]): void {
+    for (let end = pfns.length; end > 0; end -= RELEASE_BATCH) {
+      const part = Int32Array.from(pfns.slice(Math.max(0, end - RELEASE_BATCH), end));
+      this.#release(part, part.length);
+    }
+  }
+
+  /** folio_rotate_reclaimable: written at last, it is the next page that reclaim looks at. */
+  rotate(pfn: number): void {
+    const frames = this.#frames;
+    const isBusy = frames.has(pfn, PG_DIRTY | PG_UNEVICTABLE) || frames.isLocked(pfn);
+    if (!this.has(pfn) || isBusy) return;
+    this.unlink(pfn);
+    frames.clear(pfn, PG_ACTIVE);
+    const lru = this.#lruOf(pfn);
+    listAddTail(frames.words, pfn, this.#heads + lru);
+    this.#count(lru, pfn, frames.pageCount(pfn));
+    this.#vmstat.pgrotated += frames.pageCount(pfn);
   }
 
   /** folio_putback_lru: back to its list through the batch, the isolator's reference is dropped. */
@@ -272,7 +365,7 @@ export class Lru {
     const { words } = this.#frames;
     if (lru === LRU.unevictable) words[(pfn << 2) + 1] = 1;
     else listAdd(words, pfn, this.#heads + lru);
-    this.#count(lru, this.#frames.pageCount(pfn));
+    this.#count(lru, pfn, this.#frames.pageCount(pfn));
   }
 
   /** folio_lru_list. */
@@ -283,8 +376,9 @@ export class Lru {
     return (flags & PG_ACTIVE) !== 0 ? base + 1 : base;
   }
 
-  #count(lru: number, delta: number): void {
+  #count(lru: number, pfn: number, delta: number): void {
     this.sizes[lru] += delta;
+    this.#zoneSizes[zoneIndexOf(pfn) * LIST_NAMES.length + lru] += delta;
     this.#vmstat[LIST_NAMES[lru]] += delta;
     const isFile = lru === LRU.inactiveFile || lru === LRU.activeFile;
     if (isFile) this.#allocator.levels.fileLru += delta;

@@ -1,14 +1,16 @@
-import { assert } from '../../../shared/lib/assert.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
 import type { PageAllocator } from '../page/alloc.ts';
-import { __GFP_NOFAIL, __GFP_NORETRY, __GFP_RETRY_MAYFAIL } from '../page/gfp.ts';
+import {
+  __GFP_DIRECT_RECLAIM,
+  __GFP_FS,
+  __GFP_RETRY_MAYFAIL,
+  gfpZone,
+  WMARK,
+  ZONE,
+} from '../page/gfp.ts';
 import { PAGE_ALLOC_COSTLY_ORDER } from '../page/per-cpu-pages.ts';
-import type { Asking, SlowPath } from '../space/alloc-pages.ts';
 import type { Vmstat } from '../vmstat.ts';
 import type { OomNotifierChain } from './oom.ts';
-
-/** Rounds of the notifier chain and the killer for one allocation; reaching it is our bug. */
-const OOM_ROUNDS_MAX = 4096;
 
 export interface OutOfMemoryOptions {
   readonly allocator: PageAllocator;
@@ -19,52 +21,63 @@ export interface OutOfMemoryOptions {
    * when there is none to kill.
    */
   readonly killWorst: () => boolean;
-  /** Frees what can be freed without I/O: huge pages that wait to be split. Returns pages. */
-  readonly shrink: () => number;
 }
 
+/** What the last step of an allocation came to. */
+export interface OomResult {
+  /** The block, or -1. */
+  readonly pfn: number;
+  /** Memory was freed, or somebody else is at it: the request is tried again. */
+  readonly progress: boolean;
+}
+
+const NOTHING: OomResult = { pfn: -1, progress: false };
+const PROGRESS: OomResult = { pfn: -1, progress: true };
+
 /**
- * The slow path without reclaim: drains the per-CPU lists, gives up a highatomic pageblock, splits
- * huge pages that wait for it, asks the OOM notifiers and kills the largest process
- * (__alloc_pages_may_oom). Where nothing can be killed an allocation that may not fail is our bug,
- * as it is a panic of the kernel.
+ * The last step of the slow path (__alloc_pages_may_oom): one more look at the free lists, then
+ * the OOM notifiers, then the largest process. Where nothing can be killed an allocation that may
+ * not fail is our bug, as it is a panic of the kernel.
  *
- * Not emulated: direct compaction, direct reclaim and kswapd, oom_score_adj, the reserves that a
- * killed task may use.
+ * Not emulated: oom_score_adj, the reserves that a killed task may use, the reaper's delay.
  */
-export class OutOfMemory implements SlowPath {
+export class OutOfMemory {
   readonly #options: OutOfMemoryOptions;
+  /** oom_lock: the notifiers may wait, and nobody else kills meanwhile. */
+  #isHeld = false;
 
   constructor(options: OutOfMemoryOptions) {
     this.#options = options;
   }
 
-  *allocate(order: number, gfp: number, asking: Asking | undefined): Waiting<number> {
-    const { allocator, vmstat } = this.#options;
-    vmstat.allocstall++;
-    for (let round = 0; ; round++) {
-      assert(round < OOM_ROUNDS_MAX, 'killing processes frees memory in the end');
-      allocator.drainAllPages();
-      const pfn = allocator.alloc(order, gfp);
-      if (pfn >= 0) return pfn;
-      if (allocator.unreserveHighatomic(gfp, true) || this.#options.shrink() > 0) continue;
-      if (mayFail(order, gfp) || asking?.killed === true) return -1;
-      if (!(yield* this.#outOfMemory())) return -1;
+  *mayOom(order: number, gfp: number): Waiting<OomResult> {
+    if (this.#isHeld) {
+      yield 1;
+      return PROGRESS;
+    }
+    // A high mark: this is only to see whether somebody else has just freed a lot.
+    const { allocator } = this.#options;
+    const waitless = gfp & ~__GFP_DIRECT_RECLAIM;
+    const pfn = allocator.getPageFromFreelist(order, waitless, WMARK.high);
+    if (pfn >= 0) return { pfn, progress: true };
+    if (order > PAGE_ALLOC_COSTLY_ORDER || (gfp & __GFP_RETRY_MAYFAIL) !== 0) return NOTHING;
+    if (gfpZone(gfp) < ZONE.normal) return NOTHING;
+    this.#isHeld = true;
+    try {
+      return (yield* this.#outOfMemory(gfp)) ? PROGRESS : NOTHING;
+    } finally {
+      this.#isHeld = false;
     }
   }
 
   /** out_of_memory: false when nothing was freed and nobody can be killed. */
-  *#outOfMemory(): Waiting<boolean> {
-    if ((yield* this.#options.notifiers.call()) > 0) return true;
-    if (!this.#options.killWorst()) return false;
-    this.#options.vmstat.oom_kill++;
+  *#outOfMemory(gfp: number): Waiting<boolean> {
+    const { notifiers, killWorst, vmstat } = this.#options;
+    if ((yield* notifiers.call()) > 0) return true;
+    // Who may not enter file systems has not tried everything: others will.
+    if ((gfp & __GFP_FS) === 0) return true;
+    if (!killWorst()) return false;
+    vmstat.oom_kill++;
     return true;
   }
-}
-
-/** Requests for which Linux does not kill: costly ones and those that say so. */
-function mayFail(order: number, gfp: number): boolean {
-  if ((gfp & __GFP_NOFAIL) !== 0) return false;
-  const gentle = (gfp & (__GFP_NORETRY | __GFP_RETRY_MAYFAIL)) !== 0;
-  return gentle || order > PAGE_ALLOC_COSTLY_ORDER;
 }

@@ -137,6 +137,13 @@ export class AddressSpace<Vma> {
     }
   }
 
+  /** Places in the swap area where pages of this file lie. For checks. */
+  *swapOffsets(): Generator<number> {
+    for (const node of this.#nodes) {
+      for (const slot of node ?? []) if (slot < 0) yield -1 - slot;
+    }
+  }
+
   #setSlot(index: number, value: number): void {
     const number = index >>> NODE_SHIFT;
     let node = this.#nodes[number];

@@ -26,8 +26,8 @@ function adoptBootPages(spaces: Spaces): void {
   rootfs.uses = 1;
   rootfs.sizePages = cachedPages;
   const adopted: number[] = [];
-  for (let pfn = 0; states.countOf(PAGE_STATE.lru) > 0 && pfn < states.size; pfn++) {
-    if (states.stateOf(pfn) !== PAGE_STATE.lru) continue;
+  for (let pfn = 0; states.countOf(PAGE_STATE.lru) > 0; pfn++) {
+    pfn = states.indexOf(PAGE_STATE.lru, pfn);
     states.step(pfn, PAGE_EVENT.lruDel);
     if (rootfs.nrPages === cachedPages) continue;
     frames.set(pfn, PG_SWAPBACKED | PG_UPTODATE | PG_DIRTY);

@@ -39,6 +39,8 @@ export const PG_TAIL = 1 << 28;
 export const PG_ANON_EXCLUSIVE = 1 << 29;
 /** Taken off the LRU by somebody who holds a reference (NR_ISOLATED_*). */
 export const PG_ISOLATED = 1 << 30;
+/** To be reclaimed as soon as its write-back ends. */
+export const PG_RECLAIM = 1 << 31;
 const PAGE_FLAGS = ~0 << 19;
 
 assert(

@@ -7,6 +7,7 @@ import {
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
+  PG_ISOLATED,
   PG_MLOCKED,
   PG_REFERENCED,
   PG_SWAPBACKED,
@@ -141,10 +142,34 @@ export class HugePages {
     return true;
   }
 
-  /** deferred_split_scan: splits what waits; returns how many pages were split. */
-  splitDeferred(): number {
+  /**
+   * The same for a page that reclaim has isolated and locked: all its frames are isolated then, the
+   * first one locked. Returns the others as they go to the end of a list, the last one first;
+   * undefined when somebody else refers to the page. Frames that nobody maps are not freed.
+   */
+  splitIsolated(head: number): number[] | undefined {
+    const { frames, vmstat } = this.#parts;
+    if (frames.refcount(head) !== frames.totalMapcount(head) + 1) {
+      vmstat.thp_split_page_failed++;
+      return undefined;
+    }
+    this.#theRmap().walk(head, (vma, vpn, at, huge) => {
+      if (huge) this.splitPmd(vma, vpn, at);
+    });
+    this.#deferred.delete(head);
+    this.#makeSingles(head, 1);
+    vmstat.thp_split_page++;
+    return Array.from({ length: HPAGE_PMD_NR - 1 }, (_, at) => head + HPAGE_PMD_NR - 1 - at);
+  }
+
+  /** deferred_split_scan: splits up to `limit` pages that wait; returns how many were split. */
+  splitDeferred(limit = Number.POSITIVE_INFINITY): number {
     let split = 0;
-    for (const head of [...this.#deferred]) if (this.split(head)) split++;
+    let tried = 0;
+    for (const head of [...this.#deferred]) {
+      if (tried++ >= limit) break;
+      if (this.split(head)) split++;
+    }
     return split;
   }
 
@@ -172,16 +197,19 @@ export class HugePages {
     }
   }
 
-  /** __split_huge_page: from the last frame to the head, as they come to stand on the LRU. */
-  #makeSingles(head: number): void {
+  /**
+   * __split_huge_page: from the last frame to the head, as they come to stand on the LRU. Each has
+   * the references of its mappings, and `extra` for whoever isolated the page.
+   */
+  #makeSingles(head: number, extra = 0): void {
     const { frames, refs } = this.#parts;
-    const flags = frames.flags(head) & INHERITED;
+    const flags = frames.flags(head) & (extra > 0 ? INHERITED | PG_ISOLATED : INHERITED);
     const id = frames.mappingId(head);
     const index = frames.index[head];
     const onLru = refs.lru.has(head);
     for (let pfn = head + HPAGE_PMD_NR - 1; pfn >= head; pfn--) {
       const exclusive = frames.flags(pfn) & PG_ANON_EXCLUSIVE;
-      frames.makeSingle(pfn, flags | exclusive, Math.max(1, frames.mapcount[pfn]));
+      frames.makeSingle(pfn, flags | exclusive, Math.max(1, frames.mapcount[pfn] + extra));
       frames.setMapping(pfn, MAPPING.anon, id, index + (pfn - head));
       if (onLru && pfn !== head) refs.lru.addSplitFrame(pfn, head);
     }

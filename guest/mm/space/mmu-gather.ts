@@ -34,6 +34,8 @@ export class MmuGather {
   readonly #allocator: PageAllocator;
   readonly #refs: PageRefs;
   readonly #tlb: Tlb;
+  /** free_swap_cache of every page that is about to go. */
+  readonly #beforeRelease: (pfns: Int32Array, count: number) => void;
   /** The batch on the stack, then those had in this round or an earlier one. */
   readonly #batches: Batch[] = [new Batch(BUNDLE)];
   /** Batches of this run; of those behind it only the memory is kept. */
@@ -44,10 +46,16 @@ export class MmuGather {
   #end = 0;
   #wholeMm = false;
 
-  constructor(allocator: PageAllocator, refs: PageRefs, tlb: Tlb) {
+  constructor(
+    allocator: PageAllocator,
+    refs: PageRefs,
+    tlb: Tlb,
+    beforeRelease: (pfns: Int32Array, count: number) => void = () => {},
+  ) {
     this.#allocator = allocator;
     this.#refs = refs;
     this.#tlb = tlb;
+    this.#beforeRelease = beforeRelease;
   }
 
   /** tlb_gather_mmu; `wholeMm` when the address space ends (tlb_gather_mmu_fullmm). */
@@ -85,6 +93,7 @@ export class MmuGather {
     for (let index = 0; index <= this.#active; index++) {
       const batch = this.#batches[index] as Batch;
       if (batch.count === 0) break;
+      this.#beforeRelease(batch.pfns, batch.count);
       this.#refs.release(batch.pfns, batch.count);
       batch.count = 0;
     }

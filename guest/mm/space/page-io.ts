@@ -2,7 +2,7 @@ import type { Waiting } from '../../sched/scheduler.ts';
 import { __GFP_COMP, __GFP_NORETRY, __GFP_NOWARN, GFP_HIGHUSER_MOVABLE } from '../page/gfp.ts';
 import type { FileMapping } from './address-spaces.ts';
 import type { Asking } from './alloc-pages.ts';
-import { PG_UPTODATE, PG_WRITEBACK } from './frames.ts';
+import { PG_RECLAIM, PG_UPTODATE, PG_WRITEBACK } from './frames.ts';
 import { addToPageCache, clearDirty, setDirty } from './page-cache.ts';
 import { PTE_DIRTY, PTE_WRITE } from './pte.ts';
 import type { Spaces } from './spaces.ts';
@@ -94,8 +94,7 @@ export function* writeBack(spaces: Spaces, mapping: FileMapping): Waiting<number
       if (pfn >= 0) under.push(pfn);
     }
     if (under.length > 0) yield spaces.diskMs;
-    for (const pfn of under) spaces.waits.endWriteback(pfn);
-    spaces.vmstat.nr_writeback -= under.length;
+    for (const pfn of under) endPageWriteback(spaces, pfn);
     written += under.length;
   }
   return written;
@@ -111,16 +110,27 @@ function* startWriteback(spaces: Spaces, mapping: FileMapping, index: number): W
   yield* waits.lock(pfn);
   if (mapping.page(index) === pfn) yield* waits.untilWritten(pfn);
   const write = mapping.page(index) === pfn && clearDirtyForIo(spaces, pfn);
-  if (write) {
-    frames.set(pfn, PG_WRITEBACK);
-    spaces.vmstat.nr_writeback++;
-    spaces.vmstat.pgpgout += KIB_PER_PAGE;
-    mapping.disk?.write(index, frames.pages.tags[pfn]);
-  }
+  if (write) beginPageWriteback(spaces, mapping, pfn);
   waits.unlock(pfn);
   spaces.holds.remove(pfn);
   spaces.refs.put(pfn);
   return write ? pfn : -1;
+}
+
+/** set_page_writeback for a locked page of a file on disk; what it holds is on its way. */
+export function beginPageWriteback(spaces: Spaces, mapping: FileMapping, pfn: number): void {
+  const { frames, vmstat } = spaces;
+  frames.set(pfn, PG_WRITEBACK);
+  vmstat.nr_writeback++;
+  vmstat.pgpgout += KIB_PER_PAGE;
+  mapping.disk?.write(frames.index[pfn], frames.pages.tags[pfn]);
+}
+
+/** folio_end_writeback: what reclaim waits for is the next it finds (folio_rotate_reclaimable). */
+export function endPageWriteback(spaces: Spaces, pfn: number): void {
+  if (spaces.frames.testAndClear(pfn, PG_RECLAIM)) spaces.lru.rotate(pfn);
+  spaces.waits.endWriteback(pfn);
+  spaces.vmstat.nr_writeback--;
 }
 
 /**

@@ -70,6 +70,8 @@ export class Spaces {
   readonly zeroPfn = 0;
   /** Handed in by whoever swaps; without it no entry of a page table is a swap entry. */
   swap: SwapPager | undefined;
+  /** Does kswapd want the CPU? Woken by an allocation, it comes before the task that woke it. */
+  isPreempted: () => boolean = () => false;
   #lastMmId = 0;
 
   constructor(options: SpacesOptions) {
@@ -100,7 +102,11 @@ export class Spaces {
     });
     this.hugePages.connect(this.rmap);
     this.supply = new PageSupply(allocator);
-    this.gather = new MmuGather(allocator, this.refs, this.tlb);
+    this.gather = new MmuGather(allocator, this.refs, this.tlb, (pfns, count) => {
+      const { swap } = this;
+      if (swap === undefined) return;
+      for (let index = 0; index < count; index++) swap.freeSwapCache(pfns[index]);
+    });
   }
 
   /** The first number that no address space had. */

@@ -52,21 +52,20 @@ function countFrame(spaces: Spaces, levels: Levels, pfn: number): void {
 
 function checkFrame(spaces: Spaces, tally: Tally, report: Report, pfn: number): void {
   const { frames } = spaces;
-  const where = String(pfn);
-  report.expect(frames.mapcount[pfn] === tally.ptes[pfn], 'mapcounts count the mappings', where);
+  report.expect(frames.mapcount[pfn] === tally.ptes[pfn], 'mapcounts count the mappings', pfn);
   const state = frames.pages.states.stateOf(pfn);
   const inUse = state === PAGE_STATE.lru || state === PAGE_STATE.allocated;
   const referred = tally.ptes[pfn] + tally.pmds[pfn] + tally.cache[pfn] > 0;
-  report.expect(inUse || !referred, 'no free or ballooned frame is mapped or cached', where);
+  report.expect(inUse || !referred, 'no free or ballooned frame is mapped or cached', pfn);
   if (!inUse) {
     const clean = frames.flags(pfn) === 0 && frames.mapping[pfn] === 0;
-    report.expect(clean, 'a frame that is not in use belongs to nobody', where);
+    report.expect(clean, 'a frame that is not in use belongs to nobody', pfn);
     return;
   }
   const isTable = frames.mapping[pfn] === MAPPING.table;
-  report.expect(isTable === tally.tables[pfn] > 0, 'a table frame hangs in page tables', where);
+  report.expect(isTable === tally.tables[pfn] > 0, 'a table frame hangs in page tables', pfn);
   if (frames.has(pfn, PG_TAIL)) {
-    report.expect(frames.refcount(pfn) === 0, 'the head has the references of a tail', where);
+    report.expect(frames.refcount(pfn) === 0, 'the head has the references of a tail', pfn);
     return;
   }
   const kind = frames.mappingKind(pfn);

@@ -12,6 +12,7 @@ import {
   PTE_SPECIAL,
   PTE_WRITE,
   ptePfn,
+  swapOffset,
 } from './pte.ts';
 import type { Spaces } from './spaces.ts';
 import type { Report, Tally } from './verify-report.ts';
@@ -20,10 +21,15 @@ import { rssKind } from './zap.ts';
 /** The part of verifySpaces that walks the page tables of every address space. */
 export function checkTables(spaces: Spaces, tally: Tally, report: Report): void {
   let tables = 0;
+  let counted = 0;
   for (const mm of spaces.mms) {
     checkVmas(mm, report);
-    tables += new TableWalk(spaces, mm, tally, report).run();
+    const walk = new TableWalk(spaces, mm, tally, report);
+    tables += walk.run();
+    counted += walk.counted;
   }
+  const isCounted = counted === spaces.vmstat.get('nr_page_table_pages');
+  report.expect(isCounted, 'nr_page_table_pages counts PTE and PMD tables', `${counted}`);
   report.expect(tables === spaces.tables.tableCount, 'every page table hangs in one place');
 }
 
@@ -58,7 +64,8 @@ class TableWalk {
   readonly #report: Report;
   readonly #rss = new Int32Array(4);
   #tables = 0;
-  #deposited = 0;
+  /** Tables of PTEs, deposited ones too, and of PMDs. */
+  counted = 0;
 
   constructor(spaces: Spaces, mm: Mm, tally: Tally, report: Report) {
     this.#spaces = spaces;
@@ -74,7 +81,7 @@ class TableWalk {
     for (const kept of mm.deposited.values()) {
       for (const pfn of kept) {
         this.#countTable(pfn, -1);
-        this.#deposited++;
+        this.counted++;
       }
     }
     const below = this.#tables - 1;
@@ -88,6 +95,7 @@ class TableWalk {
   #level(table: number, start: number, size: number): void {
     const { tables } = this.#spaces;
     this.#countTable(table, start);
+    if (size === PMD_PAGES) this.counted++;
     const base = tables.baseOf(table);
     for (let number = 0; number < PTRS_PER_TABLE; number++) {
       const entry = tables.entries[base + number];
@@ -125,6 +133,7 @@ class TableWalk {
   #ptes(table: number, start: number): void {
     const { tables } = this.#spaces;
     this.#countTable(table, start);
+    this.counted++;
     const base = tables.baseOf(table);
     for (let number = 0; number < PTRS_PER_TABLE; number++) {
       const entry = tables.entries[base + number];
@@ -136,8 +145,10 @@ class TableWalk {
     const vma = this.#mm.vmas.find(vpn);
     this.#expect(vma !== undefined, 'nothing is mapped outside of VMAs', `page ${vpn}`);
     if (!isPresent(entry)) {
-      if (isSwapEntry(entry)) this.#rss[RSS.swap]++;
-      else {
+      if (isSwapEntry(entry)) {
+        this.#rss[RSS.swap]++;
+        this.#tally.countSwap(swapOffset(entry));
+      } else {
         this.#rss[rssKind(this.#spaces, migrationPfn(entry))]++;
         this.#migration(entry, vpn);
       }

@@ -20,7 +20,7 @@ export function verifySpaces(spaces: Spaces): string[] {
   checkFiles(spaces, tally, report);
   checkFrames(spaces, tally, report);
   checkTlb(spaces, report);
-  return report.violated();
+  return [...report.violated(), ...(spaces.swap?.verify(tally.swap) ?? [])];
 }
 
 /** The page cache: slots and frames name one another; dirty pages are known to their file. */
@@ -38,6 +38,7 @@ function checkFiles(spaces: Spaces, tally: Tally, report: Report): void {
       tally.cache[pfn]++;
       pages++;
     }
+    for (const offset of mapping.swapOffsets()) tally.countSwap(offset);
     report.expect(pages === mapping.nrPages, 'a file counts its cached pages', `${mapping.id}`);
     for (const vma of mapping.vmas) {
       report.expect(vma.file === mapping, 'a VMA linked to a file maps it', `${mapping.id}`);
@@ -45,7 +46,9 @@ function checkFiles(spaces: Spaces, tally: Tally, report: Report): void {
     cached += pages;
     dirty += mapping.dirty.size;
   }
-  report.expect(cached === vmstat.get('nr_file_pages'), 'nr_file_pages counts cached pages');
+  // Pages of the swap cache count as well.
+  const filePages = vmstat.get('nr_file_pages') - vmstat.get('nr_swapcached');
+  report.expect(cached === filePages, 'nr_file_pages counts cached pages');
   report.expect(dirty === vmstat.get('nr_dirty'), 'nr_dirty counts dirty pages');
 }
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { PAGE_POISON } from '../../../guest/mm/page/alloc.ts';
 import { firstFree } from '../../../guest/mm/page/free-area.ts';
 import { MIGRATETYPE } from '../../../guest/mm/page/gfp.ts';
 import { PAGE_STATE } from '../../../guest/mm/page/page-lifecycle.ts';
+import { PAGE_POISON } from '../../../guest/mm/page/prepare.ts';
 import { DEFAULT_PROPERTIES } from '../../../host/device/offer.ts';
 import { QEMU_POLICY } from '../../../host/device/violations.ts';
 import type { BalloonProperties } from '../../../host/vmm/machine.ts';

@@ -143,3 +143,67 @@ describe('a mutex', () => {
     expect(mutex.tryLock()).toBe(true);
   });
 });
+
+describe('an interrupt', () => {
+  const waiter = function* (queue: WaitQueue, said: string[]): Waiting {
+    yield queue;
+    said.push('woken');
+  };
+
+  it('runs what it made ready before it returns, and leaves no timer behind', () => {
+    const { base, scheduler, said } = setUp();
+    const queue = new WaitQueue('door');
+    scheduler.spawn('waiter', waiter(queue, said));
+    scheduler.run();
+    base.advanceBy(1);
+    scheduler.interrupt(() => {
+      scheduler.wake(queue);
+      said.push('handled');
+    });
+    expect(said).toEqual(['handled', 'woken']);
+    expect(base.nextDueMs()).toBeUndefined();
+  });
+
+  it('leaves what it made ready to a later turn when its handler throws', () => {
+    const { base, scheduler, said } = setUp();
+    const queue = new WaitQueue('door');
+    scheduler.spawn('waiter', waiter(queue, said));
+    scheduler.run();
+    const broken = () =>
+      scheduler.interrupt(() => {
+        scheduler.wake(queue);
+        throw new Error('broken');
+      });
+    expect(broken).toThrow('broken');
+    expect(said).toEqual([]);
+    base.advanceBy(1);
+    expect(said).toEqual(['woken']);
+  });
+
+  it('of a paused guest makes tasks ready that run once it goes on', () => {
+    const { base, clock, scheduler, said } = setUp();
+    const queue = new WaitQueue('door');
+    scheduler.spawn('waiter', waiter(queue, said));
+    scheduler.run();
+    clock.pause();
+    scheduler.interrupt(() => scheduler.wake(queue));
+    base.advanceBy(1000);
+    expect(said).toEqual([]);
+    clock.resume();
+    base.advanceBy(1);
+    expect(said).toEqual(['woken']);
+  });
+
+  it('between the steps of a task waits for its turn to run others', () => {
+    const { scheduler, said } = setUp();
+    const queue = new WaitQueue('door');
+    scheduler.spawn('waiter', waiter(queue, said));
+    const interrupted = function* (): Waiting {
+      scheduler.interrupt(() => scheduler.wake(queue));
+      said.push('interrupted');
+    };
+    scheduler.spawn('interrupted', interrupted());
+    scheduler.run();
+    expect(said).toEqual(['interrupted', 'woken']);
+  });
+});

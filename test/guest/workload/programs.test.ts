@@ -1,30 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { OomNotifierChain } from '../../../guest/mm/reclaim/oom.ts';
-import { OutOfMemory } from '../../../guest/mm/reclaim/out-of-memory.ts';
-import type { SpacesOptions } from '../../../guest/mm/space/spaces.ts';
 import type { Task } from '../../../guest/sched/scheduler.ts';
 import { ProcessTable } from '../../../guest/workload/processes.ts';
 import { programSchema, startProgram } from '../../../guest/workload/programs.ts';
 import { SILENT } from '../../../shared/lib/log.ts';
 import { Prng } from '../../../shared/lib/prng.ts';
-import { World } from '../mm/space/support.ts';
+import { ReclaimWorld, type ReclaimWorldOptions } from '../mm/reclaim/reclaim-world.ts';
 
 /** A guest that runs programs, with the OOM killer behind its allocations. */
-class Guest extends World {
+class Guest extends ReclaimWorld {
   readonly processes: ProcessTable;
-  readonly notifiers = new OomNotifierChain();
 
-  constructor(mib = 128, options: Partial<SpacesOptions> = {}) {
+  constructor(mib = 128, options: ReclaimWorldOptions = {}) {
     super(mib, options);
     this.processes = new ProcessTable({ spaces: this.spaces, log: SILENT });
-    this.spaces.supply.slowPath = new OutOfMemory({
-      allocator: this.memory.allocator,
-      vmstat: this.vmstat,
-      notifiers: this.notifiers,
-      killWorst: () => this.processes.killWorst(),
-      shrink: () => this.spaces.hugePages.splitDeferred(),
-    });
+    this.killWorst = () => this.processes.killWorst();
   }
 
   start(program: unknown): Task {
@@ -264,6 +254,20 @@ describe('a process', () => {
     guest.memory.discard([{ start: (tables.entries[at] ?? 0) >>> 5, count: 1 }]);
     guest.settle();
     expect(guest.processes.canariesWrong).toBe(1);
+  });
+
+  it.each([
+    [{ name: 'hog', mib: 65_537, seconds: 0 }, 'mib'],
+    [{ name: 'hog', mib: 1, seconds: 1e7 }, 'seconds'],
+    [{ name: 'pt', times: 131_073, seconds: 0 }, 'times'],
+    [{ name: 'reader', mib: 8193, seconds: 0 }, 'mib'],
+    [{ name: 'tmpfs', mib: 1, files: 10_001, seconds: 0 }, 'files'],
+    [{ name: 'forkserver', mib: 4096, children: 64, seconds: 0 }, 'mib times processes'],
+    [{ name: 'slab', mib: 513, objectBytes: 8, seconds: 0 }, 'mib is at most 64 times objectBytes'],
+  ])('remembers so much and no more: %j is refused', (program, where) => {
+    const { error } = programSchema.safeParse(program);
+    const issue = error?.issues[0];
+    expect(`${issue?.path.join('.')} ${issue?.message}`).toContain(where);
   });
 
   it('runs only programs that the schema knows', () => {

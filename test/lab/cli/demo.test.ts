@@ -23,6 +23,8 @@ describe.concurrent('puff demo', () => {
     expect(stdout).toMatch(
       /the guest's list has 917504 pages, the host's ledger 917504; frame by frame equal\n/,
     );
+    expect(stdout).toContain('hands out 54373 of 54373 page frames as recorded.\n');
+    expect(stdout).toContain('   oom notifier waits to: take balloon_lock\n');
     expect(stdout).toContain('Where to go next:\n  npx puff ');
     expect(readdirSync(temporary)).toEqual([]);
   }, 30_000);

@@ -10,16 +10,19 @@ afterAll(() => place.clear());
 
 let runs = 0;
 
-function run(scenario: string): { readonly process: Puff; readonly temporary: string } {
+function run(
+  scenario: string,
+  ...flags: readonly string[]
+): { readonly process: Puff; readonly temporary: string } {
   const temporary = place.path(`tmp-${++runs}`);
   mkdirSync(temporary);
-  const process = place.start(['run', scenario], { env: { TMPDIR: temporary } });
+  const process = place.start(['run', scenario, ...flags], { env: { TMPDIR: temporary } });
   return { process, temporary };
 }
 
 /** Runs a scenario to its end; no folder of it may be left. */
-async function ended(scenario: string): Promise<Ended> {
-  const { process, temporary } = run(scenario);
+async function ended(scenario: string, ...flags: readonly string[]): Promise<Ended> {
+  const { process, temporary } = run(scenario, ...flags);
   const end = await process.ended;
   expect(readdirSync(temporary)).toEqual([]);
   return end;
@@ -51,6 +54,37 @@ describe.concurrent('the scenarios that come with Puff', () => {
       const { code, stdout, stderr } = await ended(name);
       expect([code, stderr]).toEqual([0, '']);
       expect(stdout).toMatch(/: all 5 steps as expected\n$/);
+    },
+    60_000,
+  );
+});
+
+describe.concurrent('fragmentation', () => {
+  test('maps before and after, and huge pages regained only where balloon pages move', async () => {
+    const { code, stdout, stderr } = await ended('fragmentation', '--memory', '256M');
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).not.toContain('\x1b');
+    const maps = stdout.match(/^ *0M R[.,\w]+$/gm) ?? [];
+    expect(maps).toHaveLength(4);
+    const regained = [...stdout.matchAll(/^and regained (\d+) blocks/gm)].map(([, n]) => Number(n));
+    const [movable, off] = regained;
+    expect(regained).toHaveLength(2);
+    expect(movable).toBeGreaterThan(20);
+    expect(off).toBeLessThan(movable / 2);
+    expect(stdout).toMatch(/^off: compaction moved \d+ pages, 0 of the 25600 of the balloon/m);
+  }, 60_000);
+
+  test.each([
+    [['fragmentation', '--memory', '128M'], /^puff: fragmentation needs 256M or more\n$/],
+    [['cut', '--memory', '1G'], /^puff: --memory and --balloon-compaction are for frag/],
+    [['fragmentation', '--balloon-compaction', 'no'], /^puff: .*one of movable, v2012, off/],
+  ])(
+    '%j is refused, exit 2',
+    async (words, message) => {
+      const [name = '', ...flags] = words;
+      const { code, stderr } = await ended(name, ...flags);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(message);
     },
     60_000,
   );

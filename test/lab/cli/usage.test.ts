@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { makeProgram } from '../../../lab/cli/program.ts';
 import { puff, ROOT } from '../../support/puff.ts';
 
-const COMMANDS = ['host', 'guest', 'run', 'ctl', 'verify', 'demo'] as const;
+const COMMANDS = ['host', 'guest', 'run', 'ctl', 'verify', 'explore', 'demo'] as const;
 const GUEST = ['guest', '--connect', 'ws://127.0.0.1:1'];
 const LONG_ID = 'a'.repeat(65);
 

@@ -26,6 +26,18 @@ test('sizes become bytes, what is left out has its default', () => {
   });
 });
 
+test('an image is named from the folder of the scenario, and tells the memory', () => {
+  const { guests } = parseScenario(
+    JSON.stringify({ name: 's', guests: [{ id: 'vm0', image: 'f.json.gz' }], steps: [STEP] }),
+    '/some/where/file.json',
+  );
+  expect(guests).toMatchObject([{ id: 'vm0', image: '/some/where/f.json.gz' }]);
+  expect(guests[0]).not.toHaveProperty('memory');
+  expect(() => parse({ guests: [{ id: 'vm0' }] })).toThrow(
+    'file.json: guests.0.memory: is missing; say how much, or give an image',
+  );
+});
+
 test('every scenario that comes with Puff is named as its file', () => {
   const folder = join(ROOT, 'lab/scenarios');
   const files = readdirSync(folder);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { KmemEvent } from '../../../guest/workload/kmem-trace.ts';
 import { align } from '../../../lab/verify/align.ts';
 import { blank } from '../../../lab/verify/blank.ts';
 import { compactionInputs } from '../../../lab/verify/compaction-checks.ts';
@@ -10,7 +11,6 @@ import { readRecording } from '../../../lab/verify/recording.ts';
 import { verifyRecording } from '../../../lab/verify/run.ts';
 import { runRecording } from '../../../lab/verify/runner.ts';
 import { split } from '../../../lab/verify/split.ts';
-import type { KmemEvent } from '../../../lab/verify/trace-player.ts';
 import { COMPACTED, COUNTED } from './recorded.ts';
 
 // Memory of a real guest while it was compacted: what moved, in which order and where to.

@@ -1,32 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { GuestMemory } from '../../../guest/mm/memory.ts';
-import { GFP_BALLOON, GFP_HIGHUSER_MOVABLE } from '../../../guest/mm/page/gfp.ts';
+import { GFP_HIGHUSER_MOVABLE } from '../../../guest/mm/page/gfp.ts';
 import { type FreeListDump, freeListDumpSchema } from '../../../guest/mm/page/image.ts';
 import { PAGE_STATE } from '../../../guest/mm/page/page-lifecycle.ts';
 import { listNodes } from '../../../guest/mm/page/page-list.ts';
+import type { KmemEvent } from '../../../guest/workload/kmem-trace.ts';
 import { compareFreeLists } from '../../../lab/verify/free-lists.ts';
-import {
-  type KmemEvent,
-  parseKmemTrace,
-  replayTrace,
-  UnusableTrace,
-} from '../../../lab/verify/trace-player.ts';
+import { replayTrace } from '../../../lab/verify/trace-player.ts';
 import { MIB } from '../../../shared/lib/units.ts';
 
-const MOVABLE = 'GFP_HIGHUSER_MOVABLE';
 const BLOCK = 8192;
-
-function between(...lines: readonly string[]): string {
-  const marker = (label: string): string => `init-1 > 1.5 tracing_mark_write: DUMP-${label}`;
-  return [
-    '# comment',
-    'sh-9 A 1 0 0 GFP_KERNEL',
-    marker('before'),
-    ...lines,
-    marker('after'),
-    'sh-9 F 1 0',
-  ].join('\n');
-}
 
 /** A 64 MiB guest with one free block of 1,024 frames; per-CPU lists take two blocks at a time. */
 function dump(): FreeListDump {
@@ -58,41 +41,6 @@ function dump(): FreeListDump {
 }
 
 const boot = (): GuestMemory => GuestMemory.boot({ memoryBytes: 64 * MIB, image: dump() });
-
-describe('reading a kmem trace', () => {
-  it('keeps what lies between the dumps, and its line numbers', () => {
-    const events = parseKmemTrace(
-      between(
-        `kworker/0:2-45 A 7 0 1 ${MOVABLE}|__GFP_NOWARN|__GFP_NORETRY|__GFP_NOMEMALLOC`,
-        'sh-9 F 7 0',
-        'sh-9 B 7',
-        'sh-9 Z 8 3 2 1',
-        'sh-9 D 9 1 0',
-        'sh-9 X pfn=0x18800 alloc_order=0 fallback_order=10 pageblock_order=9 ' +
-          'alloc_migratetype=0 fallback_migratetype=1 fragmenting=0 change_ownership=1',
-        'sh-9 > 3.6 mm_compaction_begin: zone_start=0x1000',
-      ),
-    );
-    expect(events).toEqual([
-      { kind: 'A', pfn: 7, order: 0, migratetype: 1, extra: GFP_BALLOON, line: 4 },
-      { kind: 'F', pfn: 7, order: 0, migratetype: 0, extra: 0, line: 5 },
-      { kind: 'B', pfn: 7, order: 0, migratetype: 0, extra: 0, line: 6 },
-      { kind: 'Z', pfn: 8, order: 3, migratetype: 2, extra: 1, line: 7 },
-      { kind: 'D', pfn: 9, order: 1, migratetype: 0, extra: 0, line: 8 },
-      { kind: 'X', pfn: 0x18800, order: 0, migratetype: 0, extra: 10, line: 9 },
-    ]);
-  });
-
-  it.each([
-    ['sh-9 A 7 0 1 GFP_NONSENSE', 'line 4: unknown GFP flag GFP_NONSENSE'],
-    ['sh-9 F 7', 'line 4: sh-9 F 7'],
-    ['sh-9 F seven 0', 'line 4: sh-9 F seven 0'],
-    ['sh-9 X something else', 'line 4: something else'],
-  ])('refuses %j', (line, message) => {
-    expect(() => parseKmemTrace(between(line))).toThrow(UnusableTrace);
-    expect(() => parseKmemTrace(between(line))).toThrow(message);
-  });
-});
 
 describe('playing a trace', () => {
   const event = (kind: KmemEvent['kind'], pfn: number, extra = 0): KmemEvent => ({

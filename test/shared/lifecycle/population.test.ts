@@ -37,6 +37,14 @@ describe('a population', () => {
     expect(frames.countOf(STATE.taken)).toBe(1);
   });
 
+  it('finds the items in a state, ascending', () => {
+    const frames = new Population(table, 4);
+    for (const index of [3, 1]) frames.step(index, EVENT.take);
+    expect(frames.indexOf(STATE.taken)).toBe(1);
+    expect(frames.indexOf(STATE.taken, 2)).toBe(3);
+    expect(frames.indexOf(STATE.pinned)).toBe(-1);
+  });
+
   it('names index, event and state of an illegal step and changes nothing', () => {
     const frames = new Population(table, 4);
     expect(() => frames.step(3, EVENT.pin)).toThrow(
@@ -135,4 +143,37 @@ it('agrees with one table step per item, over random events', () => {
       frames.verify();
     }),
   );
+});
+
+describe('a step of many items', () => {
+  it('does what as many single steps do, up to the one that is illegal', () => {
+    const item = fc.nat(5);
+    const event = fc.constantFrom(...Object.values(EVENT));
+    const steps = fc.array(fc.record({ items: fc.array(item, { maxLength: 8 }), event }));
+    fc.assert(
+      fc.property(steps, (moves) => {
+        const [one, many] = [new Population(table, 6), new Population(table, 6)];
+        for (const { items, event } of moves) {
+          let legal = 0;
+          while (legal < items.length && table.can(one.stateOf(items[legal]), event)) {
+            one.step(items[legal++], event);
+          }
+          // A place before and one behind, which are not to be stepped.
+          const indexes = Int32Array.of(0, ...items, 0);
+          many.stepEach(indexes, 1, 1 + legal, event);
+          expect(many.snapshot()).toEqual(one.snapshot());
+          many.verify();
+          if (legal === items.length) continue;
+          const refused = () => many.stepEach(indexes, 1 + legal, 2 + legal, event);
+          expect(refused).toThrow(`population step is illegal: frame[${items[legal]}] of 6`);
+        }
+      }),
+    );
+  });
+
+  it.each([-1, 6])('refuses index %i of six', (index) => {
+    const items = new Population(table, 6);
+    const indexes = Int32Array.of(index);
+    expect(() => items.stepEach(indexes, 0, 1, EVENT.take)).toThrow(`frame[${index}] of 6`);
+  });
 });

@@ -293,3 +293,82 @@ describe('a procedure is refused', () => {
     expect(refused).toThrow('isolate: step lock has no effect');
   });
 });
+
+describe('a procedure written as one function', () => {
+  const doorMachine = setup({}).createMachine({
+    id: 'door',
+    initial: 'turn',
+    states: {
+      turn: { on: { yes: 'push', no: 'shut' } },
+      push: { on: { yes: 'open', no: 'turnBack' } },
+      turnBack: { on: { yes: 'shut' } },
+      open: { type: 'final' },
+      shut: { type: 'final' },
+    },
+  });
+  interface Door {
+    readonly finds: readonly (typeof yes | typeof no)[];
+    readonly done: string[];
+  }
+  const find = (name: string) => (_frame: Frame, door: Door) => {
+    door.done.push(name);
+    return door.finds[door.done.length - 1];
+  };
+  const door = procedure<typeof doorMachine, typeof YES_NO, Door>(doorMachine, YES_NO, {
+    turn: find('turn'),
+    push: find('push'),
+    turnBack: find('turnBack'),
+  });
+  type Written = Parameters<typeof door.inline>[0];
+  const right: Written = (step) => (frame, world) => {
+    if (step.turn(frame, world) === no) return 'shut';
+    if (step.push(frame, world) === yes) return 'open';
+    step.turnBack(frame, world);
+    return 'shut';
+  };
+
+  it.each([[[no]], [[yes, yes]], [[yes, no, yes]]])('does what run does for %j', (finds) => {
+    const [looped, inlined]: Door[] = [
+      { finds, done: [] },
+      { finds, done: [] },
+    ];
+    const end = door.run(door.newFrame(), looped);
+    expect(door.inline(right)(door.newFrame(), inlined)).toBe(end);
+    expect(inlined.done).toEqual(looped.done);
+  });
+
+  it('tries every way and has no effect while it tries', () => {
+    const world: Door = { finds: [], done: [] };
+    let ways = 0;
+    door.inline((step) => (frame, _world) => {
+      ways++;
+      return right(step)(frame, world);
+    });
+    expect([ways, world.done]).toEqual([3, []]);
+  });
+
+  it.each<[string, Written]>([
+    [
+      'push is written out of turn',
+      (step) => (frame, world) => (step.push(frame, world) === yes ? 'open' : 'shut'),
+    ],
+    [
+      'open is written out of turn',
+      (step) => (frame, world) => {
+        step.turn(frame, world);
+        step.open(frame, world);
+        return 'shut';
+      },
+    ],
+    [
+      'shut is written for the end open',
+      (step) => (frame, world) => {
+        if (step.turn(frame, world) === yes) step.push(frame, world);
+        return 'shut';
+      },
+    ],
+    ['open is written for the end turn', () => () => 'open'],
+  ])('is refused where %s', (reason, written) => {
+    expect(() => door.inline(written)).toThrow(`stepped procedure is refused: door: ${reason}`);
+  });
+});

@@ -17,7 +17,7 @@ import { movePage } from './move.ts';
  * takes numbers and lets the model choose what they mean, so that shrinking keeps it meaningful.
  */
 type Real = World;
-type Act = (model: Model, numbers: readonly number[]) => void;
+export type Act = (model: Model, numbers: readonly number[]) => void;
 
 class CallCommand implements fc.Command<Model, Real> {
   readonly #name: string;
@@ -200,8 +200,13 @@ const ACTS: Record<string, Act> = {
 
 const number = fc.nat(1_000_000);
 
-/** Programs of up to `maxCommands` calls. */
-export function programs(maxCommands: number): fc.Arbitrary<Iterable<fc.Command<Model, Real>>> {
+/** Programs of up to `maxCommands` calls, and of what `more` can do, some of it more often. */
+export function programs(
+  maxCommands: number,
+  more: Readonly<Record<string, Act>> = {},
+  moreOften: readonly string[] = [],
+): fc.Arbitrary<Iterable<fc.Command<Model, Real>>> {
+  const acts = { ...ACTS, ...more };
   const often = [
     'mmapAnonymous',
     'write',
@@ -212,8 +217,8 @@ export function programs(maxCommands: number): fc.Arbitrary<Iterable<fc.Command<
     'writeFile',
     'move',
   ];
-  const commands = [...Object.keys(ACTS), ...often].map((name) => {
-    const act = ACTS[name] as Act;
+  const commands = [...Object.keys(acts), ...often, ...moreOften].map((name) => {
+    const act = acts[name] as Act;
     return fc.tuple(number, number, number).map((numbers) => new CallCommand(name, act, numbers));
   });
   return fc.commands(commands, { maxCommands, size: 'max' });

@@ -123,8 +123,12 @@ describe('fork', () => {
     const { world, process, start } = touched(201);
     const users: number[] = [1];
     world.spaces.swap = {
-      *swapIn() {},
-      *swapInShmem() {},
+      freePages: 0,
+      swapIn: () => expect.fail('nothing is swapped in'),
+      swapInShmem: () => expect.fail('nothing is swapped in'),
+      giveUpSlotOf: () => {},
+      freeSwapCache: () => {},
+      verify: () => [],
       duplicate: (offset) => {
         users[0] = (users[0] ?? 0) + (offset === 33 ? 1 : 0);
       },

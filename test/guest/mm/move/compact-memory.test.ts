@@ -152,7 +152,7 @@ describe('compaction against the driver', () => {
     held.holding = false;
     while (held.held.length > 0) held.release();
     held.run(2000);
-    expect([held.driver.numPages, held.driver.book?.isolatedPages]).toEqual([0, 0]);
+    expect([held.driver.numPages, held.driver.book?.isolatedPages ?? 0]).toEqual([0, 0]);
     expect(ledger().balloonPages).toBe(0);
     expectConsistent();
   });

@@ -57,6 +57,17 @@ describe('kcompactd', () => {
     expect(world.lru.moved).toEqual([]);
   });
 
+  it('leaves everything as it is with compaction_proactiveness 0', () => {
+    fragment(FIRST, 20);
+    compaction.proactiveness.value = 0;
+    kcompactd.start();
+    expect(kcompactd.wantsToCompact).toBe(false);
+    advance(5000);
+    expect(world.lru.moved).toEqual([]);
+    compaction.proactiveness.value = 20;
+    expect(kcompactd.wantsToCompact).toBe(true);
+  });
+
   it('compacts by itself what is too fragmented, until it is not', () => {
     fragment(FIRST, 20);
     expect(kcompactd.wantsToCompact).toBe(true);

@@ -5,6 +5,7 @@ import type { CompactionWorld } from '../../../../guest/mm/move/compact-zone.ts'
 import { CompactionTrace } from '../../../../guest/mm/move/compaction-trace.ts';
 import { MIGRATE_MODE, WHOLE_NODE } from '../../../../guest/mm/move/constants.ts';
 import { type LruPages, MOVE, type MoveResult } from '../../../../guest/mm/move/lru-pages.ts';
+import { Proactiveness } from '../../../../guest/mm/move/proactiveness.ts';
 import { GFP_KERNEL } from '../../../../guest/mm/page/gfp.ts';
 import { PAGE_EVENT } from '../../../../guest/mm/page/page-lifecycle.ts';
 import { REFCOUNT_WORD } from '../../../../guest/mm/page/page-map.ts';
@@ -144,6 +145,7 @@ export class MoveWorld {
       trace: this.trace,
       events: this.events,
       kswapdIsRunning: () => false,
+      proactiveness: new Proactiveness(),
     };
   }
 

@@ -1,12 +1,15 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { CompactingSlowPath } from '../../../../guest/mm/move/slow-path.ts';
+import { AllocSlowPath } from '../../../../guest/mm/move/slow-path.ts';
 import {
   __GFP_IO,
   __GFP_NORETRY,
   __GFP_RETRY_MAYFAIL,
+  ALLOC_NO_WATERMARKS,
   GFP_HIGHUSER_MOVABLE,
   GFP_KERNEL,
+  WMARK,
 } from '../../../../guest/mm/page/gfp.ts';
+import type { OomResult } from '../../../../guest/mm/reclaim/out-of-memory.ts';
 import { FIRST } from '../test-zone.ts';
 import { MoveWorld } from './move-world.ts';
 
@@ -14,28 +17,28 @@ const BLOCK = 512;
 const TOP = 15_872;
 
 let world: MoveWorld;
-/** What the slow path did: reclaim and what comes behind compaction, by order. */
+/** What the slow path did beside compaction, by order. */
 let calls: string[];
 let progress: number;
-let slowPath: CompactingSlowPath;
+let killed: OomResult;
+let slowPath: AllocSlowPath;
 
 beforeEach(() => {
   world = new MoveWorld();
   calls = [];
   progress = 0;
-  slowPath = new CompactingSlowPath({
+  killed = { pfn: 77, progress: true };
+  slowPath = new AllocSlowPath({
     world: world.world,
     *reclaim(order) {
       calls.push(`reclaim ${order}`);
       yield 0;
       return progress;
     },
-    next: {
-      *allocate(order) {
-        calls.push(`next ${order}`);
-        yield 0;
-        return 77;
-      },
+    *mayOom(order) {
+      calls.push(`oom ${order}`);
+      yield 0;
+      return killed;
     },
   });
   for (let pfn = FIRST; pfn < FIRST + 2 * BLOCK; pfn += 2) {
@@ -45,8 +48,19 @@ beforeEach(() => {
   for (let pfn = TOP - 4 * BLOCK; pfn < TOP; pfn += 2) world.test.free(pfn, 0);
 });
 
-function allocate(order: number, gfp: number): number {
-  return world.run(slowPath.allocate(order, gfp, undefined));
+function allocate(order: number, gfp: number, asking?: { killed: boolean }): number {
+  return world.run(slowPath.allocate(order, gfp, asking));
+}
+
+/** Takes every frame that is free, and more than the marks allow. */
+function useUp(): number[] {
+  const { allocator } = world.test;
+  const taken: number[] = [];
+  for (;;) {
+    const pfn = allocator.getPageFromFreelist(0, GFP_HIGHUSER_MOVABLE, ALLOC_NO_WATERMARKS);
+    if (pfn < 0) return taken;
+    taken.push(pfn);
+  }
 }
 
 /** How often compaction was asked for, by the priorities of the requests. */
@@ -62,16 +76,47 @@ describe('the slow path of an allocation', () => {
     expect(world.test.traced('A')).toEqual([`${FIRST} 9 1`]);
   });
 
-  it('leaves single pages, and requests that may not move any, to what comes behind', () => {
+  it('does not compact for single pages, nor for who may not move any', () => {
+    useUp();
     expect(allocate(0, GFP_HIGHUSER_MOVABLE)).toBe(77);
     expect(allocate(2, GFP_KERNEL & ~__GFP_IO)).toBe(77);
-    expect([calls, priorities()]).toEqual([['next 0', 'next 2'], '']);
+    expect(priorities()).toBe('');
+    expect([calls[0], calls.at(-1)]).toEqual(['reclaim 0', 'oom 2']);
+  });
+
+  it('reclaims 17 times in vain before it asks the OOM killer, as recorded', () => {
+    // The mark is out of reach, but not of twice as many pages as are free.
+    const taken = useUp().filter((pfn) => world.test.allocator.zoneOf(pfn) === world.test.zone);
+    for (const pfn of taken.slice(0, 60)) world.test.allocator.free(pfn, 0);
+    world.test.allocator.drainAllPages();
+    world.test.zone.watermark[WMARK.min] = 100;
+    expect(allocate(0, GFP_HIGHUSER_MOVABLE)).toBe(77);
+    expect(calls).toEqual([...Array(17).fill('reclaim 0'), 'oom 0']);
+  });
+
+  it('begins again after the OOM killer, until the killed process asks itself', () => {
+    useUp();
+    killed = { pfn: -1, progress: true };
+    const asking = { killed: false };
+    const step = slowPath.allocate(0, GFP_HIGHUSER_MOVABLE, asking);
+    while (calls.filter((call) => call === 'oom 0').length < 3) step.next();
+    asking.killed = true;
+    let last = step.next();
+    while (last.done !== true) last = step.next();
+    expect(last.value).toBe(-1);
+    expect(calls.filter((call) => call === 'oom 0')).toHaveLength(3);
+  });
+
+  it('fails a request that is not to retry after it has reclaimed once', () => {
+    useUp();
+    expect(allocate(0, GFP_HIGHUSER_MOVABLE | __GFP_NORETRY)).toBe(-1);
+    expect(calls).toEqual(['reclaim 0']);
   });
 
   it('reclaims before it compacts for smaller movable blocks', () => {
     for (let pfn = FIRST; pfn < FIRST + 2 * BLOCK; pfn += 2) world.lru.pinned.add(pfn);
     expect(allocate(2, GFP_HIGHUSER_MOVABLE)).toBe(77);
-    expect([calls[0], calls.at(-1)]).toEqual(['reclaim 2', 'next 2']);
+    expect([calls[0], calls.at(-1)]).toEqual(['reclaim 2', 'oom 2']);
     expect(priorities()[0]).toBe('1');
   });
 
@@ -88,8 +133,9 @@ describe('the slow path of an allocation', () => {
     const [dma] = world.test.zones;
     for (const pfn of [512, 1536, 2560]) world.test.free(pfn, 9);
     dma.lowmemReserve.fill(2000);
+    killed = { pfn: -1, progress: false };
     expect(allocate(9, GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL)).toBe(-1);
-    expect(calls).toEqual(Array(17).fill('reclaim 9'));
+    expect(calls).toEqual([...Array(17).fill('reclaim 9'), 'oom 9']);
     expect(priorities()).toMatch(/^21{17}$/);
   });
 

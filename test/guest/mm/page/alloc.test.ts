@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { GuestMemory } from '../../../../guest/mm/memory.ts';
+import type { PageAllocator } from '../../../../guest/mm/page/alloc.ts';
 import {
   __GFP_COMP,
   __GFP_DMA,
@@ -21,6 +22,7 @@ import {
   ZONE,
 } from '../../../../guest/mm/page/gfp.ts';
 import { PAGE_STATE } from '../../../../guest/mm/page/page-lifecycle.ts';
+import type { KmemTrace } from '../../../../guest/mm/page/tracepoints.ts';
 import { MIB } from '../../../../shared/lib/units.ts';
 import { FIRST, TestZone } from '../test-zone.ts';
 
@@ -343,3 +345,112 @@ describe('memory statistics', () => {
     expect([test.allocator.pgalloc, test.allocator.pgfree]).toEqual([9, 8]);
   });
 });
+
+describe('frames for a balloon, many at once', () => {
+  it('are those that as many single allocations hand out, until there are no more', () => {
+    const size = fc.integer({ min: 1, max: 256 });
+    const action = fc.record({ size, give: fc.nat(200), seed: fc.nat() });
+    const actions = fc.array(action, { maxLength: 40 });
+    const isPinned = fc.boolean();
+    fc.assert(
+      fc.property(actions, isPinned, (turns, pinned) => {
+        const memories = [1, 2].map(() => GuestMemory.boot({ memoryBytes: 64 * MIB }));
+        const [one, many] = memories.map(({ allocator }) => allocator);
+        if (pinned) for (const { allocator } of memories) allocator.pinBalloonPages();
+        const traces = memories.map(({ allocator }) => recordTrace(allocator));
+        const held: number[] = [];
+        for (const { size: count, give, seed } of turns) {
+          const singles: number[] = [];
+          for (let pfn = one.allocBalloonPage(); pfn >= 0; pfn = one.allocBalloonPage()) {
+            singles.push(pfn);
+            if (singles.length === count) break;
+          }
+          const batch = new Int32Array(count);
+          const end = many.allocBalloonPages(batch, 0, count);
+          expect([...batch.subarray(0, end)]).toEqual(singles);
+          held.push(...singles);
+          for (let turn = 0; turn < give && held.length > 0; turn++) {
+            const [pfn] = held.splice((seed + 31 * turn) % held.length, 1);
+            one.free(pfn, 0);
+            many.free(pfn, 0);
+          }
+        }
+        expect(traces[1]).toEqual(traces[0]);
+        expect(stateOf(many)).toEqual(stateOf(one));
+        expect(memories.flatMap((memory) => memory.verify())).toEqual([]);
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
+
+describe('frames that nobody refers to any more, many at once', () => {
+  it('are freed as by as many single calls, of any zone, order and pageblock', () => {
+    const take = fc.record({
+      gfp: fc.constantFrom(GFP_BALLOON, GFP_KERNEL, GFP_HIGHUSER_MOVABLE, GFP_KERNEL | __GFP_DMA),
+      order: fc.constantFrom(0, 0, 0, 0, 1, 4),
+      onLru: fc.boolean(),
+    });
+    const turn = fc.record({
+      takes: fc.array(take, { maxLength: 300 }),
+      isolated: fc.boolean(),
+      locked: fc.boolean(),
+      reclaimActive: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(turn, { maxLength: 12 }), (turns) => {
+        const memories = [1, 2].map(() => GuestMemory.boot({ memoryBytes: 64 * MIB }));
+        const traces = memories.map(({ allocator }) => recordTrace(allocator));
+        for (const { takes, isolated, locked, reclaimActive } of turns) {
+          memories.forEach(({ allocator, pages }, index) => {
+            const pfns = takes.map(({ gfp, order, onLru }) => {
+              const pfn = allocator.alloc(order, gfp);
+              if (pfn >= 0 && onLru) allocator.lruAdd(pfn, order);
+              return pfn;
+            });
+            const taken = Int32Array.from(pfns.filter((pfn) => pfn >= 0));
+            const block = taken[taken.length >> 1] ?? 0;
+            const blockType = pages.blockType(block);
+            if (isolated) pages.setBlockType(block, isolate);
+            for (const zone of allocator.zones) {
+              zone.pcp.locked = locked;
+              zone.reclaimActive = reclaimActive;
+            }
+            for (const pfn of taken) expect(allocator.putPageTestZero(pfn)).toBe(true);
+            if (index === 0) for (const pfn of taken) allocator.freeUnreferenced(pfn);
+            else allocator.freeUnreferencedEach(taken, 0, taken.length);
+            pages.setBlockType(block, blockType);
+            for (const zone of allocator.zones) zone.pcp.locked = false;
+          });
+        }
+        expect(traces[1]).toEqual(traces[0]);
+        const [one, many] = memories.map(({ allocator }) => stateOf(allocator));
+        expect(many).toEqual(one);
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
+
+/** Every kmem event from now on, as text. */
+function recordTrace(allocator: PageAllocator): string[] {
+  const lines: string[] = [];
+  allocator.traceSink = new Proxy({} as KmemTrace, {
+    get:
+      (_target, name) =>
+      (...values: readonly unknown[]) =>
+        lines.push(`${String(name)} ${JSON.stringify(values)}`),
+  });
+  return lines;
+}
+
+function stateOf(allocator: PageAllocator): unknown {
+  return {
+    words: allocator.pages.words,
+    states: allocator.pages.states.snapshot(),
+    events: [allocator.pgalloc, allocator.pgfree],
+    zones: allocator.zones.map(({ pcp, freePages, freePagesStat }) => {
+      return [pcp.count, pcp.freeFactor, freePages, freePagesStat];
+    }),
+  };
+}

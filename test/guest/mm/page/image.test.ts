@@ -6,8 +6,9 @@ import { MIGRATETYPE } from '../../../../guest/mm/page/gfp.ts';
 import { type FreeListDump, freeListDumpSchema } from '../../../../guest/mm/page/image.ts';
 import { PAGE_STATE } from '../../../../guest/mm/page/page-lifecycle.ts';
 import { PAGEBLOCK_ORDER } from '../../../../guest/mm/page/page-map.ts';
+import { parseKmemTrace } from '../../../../guest/workload/kmem-trace.ts';
 import { compareFreeLists } from '../../../../lab/verify/free-lists.ts';
-import { parseKmemTrace, replayTrace } from '../../../../lab/verify/trace-player.ts';
+import { replayTrace } from '../../../../lab/verify/trace-player.ts';
 import { MIB } from '../../../../shared/lib/units.ts';
 
 const RECORDING = 'lab/recordings/exact-inflate-512m';

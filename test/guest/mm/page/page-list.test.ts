@@ -9,6 +9,8 @@ import {
   listNext,
   listNodes,
   listPrevious,
+  listTakeFirst,
+  listTakeLast,
 } from '../../../../guest/mm/page/page-list.ts';
 
 const NODES = 8;
@@ -65,5 +67,33 @@ describe('a page list', () => {
       expect(LISTS.map((list) => [...listNodes(words, list)])).toEqual(model);
     });
     fc.assert(property);
+  });
+});
+
+describe('taking nodes off one end of a list', () => {
+  it.each([
+    ['first', listTakeFirst, listNext],
+    ['last', listTakeLast, listPrevious],
+  ] as const)('%s: leaves what one list_del after the other does', (_end, take, nearest) => {
+    const sizes = fc.tuple(fc.nat(NODES), fc.nat(NODES + 2), fc.nat(3));
+    fc.assert(
+      fc.property(sizes, ([length, wanted, from]) => {
+        const [one, many] = [newWords(), newWords()];
+        for (let node = 0; node < length; node++) {
+          listAddTail(one, node, 8);
+          listAddTail(many, node, 8);
+        }
+        const expected: number[] = [];
+        while (expected.length < wanted && !isListEmpty(one, 8)) {
+          const node = nearest(one, 8);
+          listDel(one, node);
+          expected.push(node);
+        }
+        const out = new Int32Array(from + wanted);
+        const end = take(many, 8, { pfns: out, from, to: from + wanted });
+        expect([...out.subarray(from, end)]).toEqual(expected);
+        expect(many).toEqual(one);
+      }),
+    );
   });
 });

@@ -1,23 +1,28 @@
 import { describe, expect, it } from 'vitest';
-import { __GFP_NORETRY, GFP_KERNEL } from '../../../../guest/mm/page/gfp.ts';
+import {
+  __GFP_DMA32,
+  __GFP_FS,
+  __GFP_RETRY_MAYFAIL,
+  GFP_KERNEL,
+} from '../../../../guest/mm/page/gfp.ts';
 import { OomNotifierChain } from '../../../../guest/mm/reclaim/oom.ts';
-import { OutOfMemory } from '../../../../guest/mm/reclaim/out-of-memory.ts';
+import { type OomResult, OutOfMemory } from '../../../../guest/mm/reclaim/out-of-memory.ts';
 import { World } from '../space/support.ts';
 
-/** A guest without memory, and what the slow path may do about it. */
+/** A guest without memory, and what is done about it when nothing can be reclaimed. */
 class Exhausted {
   readonly world = new World();
   readonly notifiers = new OomNotifierChain();
   readonly done: string[] = [];
-  readonly slowPath: OutOfMemory;
-  kills = 0;
+  readonly outOfMemory: OutOfMemory;
+  kills = 1;
   readonly #taken: number[] = [];
 
   constructor() {
     const { allocator } = this.world.memory;
     allocator.drainAllPages();
     for (let pfn = 0; pfn >= 0; pfn = allocator.alloc(0, GFP_KERNEL)) this.#taken.push(pfn);
-    this.slowPath = new OutOfMemory({
+    this.outOfMemory = new OutOfMemory({
       allocator,
       vmstat: this.world.vmstat,
       notifiers: this.notifiers,
@@ -25,75 +30,89 @@ class Exhausted {
         if (this.kills === 0) return false;
         this.kills--;
         this.done.push('kill');
-        this.give(64);
         return true;
       },
-      shrink: () => 0,
     });
-    this.world.spaces.supply.slowPath = this.slowPath;
   }
 
   give(count: number): void {
     for (const pfn of this.#taken.splice(1, count)) this.world.memory.allocator.free(pfn, 0);
   }
 
-  alloc(gfp: number, asking?: { killed: boolean }): number {
-    return this.world.run(this.world.spaces.supply.allocPages(0, gfp, asking));
+  /** A notifier that takes 5 ms and frees `pages`. */
+  notifier(pages: number): void {
+    const { done } = this;
+    this.notifiers.register(0, function* () {
+      done.push('notify');
+      yield 5;
+      return pages;
+    });
+  }
+
+  mayOom(gfp = GFP_KERNEL, order = 0): OomResult {
+    return this.world.run(this.outOfMemory.mayOom(order, gfp));
   }
 }
 
-describe('the slow path without reclaim', () => {
+const PROGRESS = { pfn: -1, progress: true };
+const NOTHING = { pfn: -1, progress: false };
+
+describe('the last step of an allocation', () => {
   it('asks the notifiers before it kills', () => {
     const guest = new Exhausted();
-    guest.kills = 1;
-    guest.notifiers.register(0, function* () {
-      guest.done.push('notify');
-      yield 5;
-      guest.give(32);
-      return 32;
-    });
-    expect(guest.alloc(GFP_KERNEL)).toBeGreaterThan(0);
+    guest.notifier(32);
+    expect(guest.mayOom()).toEqual(PROGRESS);
     expect(guest.done).toEqual(['notify']);
     expect(guest.world.vmstat.oom_kill).toBe(0);
-    expect(guest.world.vmstat.allocstall).toBe(1);
   });
 
   it('kills when the notifiers free nothing', () => {
     const guest = new Exhausted();
-    guest.kills = 1;
-    expect(guest.alloc(GFP_KERNEL)).toBeGreaterThan(0);
-    expect(guest.done).toEqual(['kill']);
+    guest.notifier(0);
+    expect(guest.mayOom()).toEqual(PROGRESS);
+    expect(guest.done).toEqual(['notify', 'kill']);
     expect(guest.world.vmstat.oom_kill).toBe(1);
   });
 
-  it('fails requests that say they may fail, and those of a killed process', () => {
+  it('takes a page first where somebody has just freed many', () => {
     const guest = new Exhausted();
-    guest.kills = 1;
-    expect(guest.alloc(GFP_KERNEL | __GFP_NORETRY)).toBe(-1);
-    expect(guest.alloc(GFP_KERNEL, { killed: true })).toBe(-1);
+    guest.give(1000);
+    expect(guest.mayOom().pfn).toBeGreaterThan(0);
+    expect(guest.done).toEqual([]);
+  });
+
+  it('kills nobody for requests that may fail: costly, gentle, for low memory alone', () => {
+    const guest = new Exhausted();
+    expect(guest.mayOom(GFP_KERNEL, 4)).toEqual(NOTHING);
+    expect(guest.mayOom(GFP_KERNEL | __GFP_RETRY_MAYFAIL)).toEqual(NOTHING);
+    expect(guest.mayOom(GFP_KERNEL | __GFP_DMA32)).toEqual(NOTHING);
+    expect(guest.done).toEqual([]);
+  });
+
+  it('lets who may not enter file systems wait for others', () => {
+    const guest = new Exhausted();
+    expect(guest.mayOom(GFP_KERNEL & ~__GFP_FS)).toEqual(PROGRESS);
     expect(guest.done).toEqual([]);
   });
 
   it('fails when there is nobody left to kill', () => {
     const guest = new Exhausted();
-    expect(guest.alloc(GFP_KERNEL)).toBe(-1);
+    guest.kills = 0;
+    expect(guest.mayOom()).toEqual(NOTHING);
   });
 
-  it('splits huge pages that wait for it before anybody is asked', () => {
+  it('is done by one task at a time: others try again', () => {
     const guest = new Exhausted();
-    let calls = 0;
-    const slowPath = new OutOfMemory({
-      allocator: guest.world.memory.allocator,
-      vmstat: guest.world.vmstat,
-      notifiers: guest.notifiers,
-      killWorst: () => expect.fail('nobody has to be killed'),
-      shrink: () => {
-        calls++;
-        guest.give(64);
-        return 1;
-      },
-    });
-    expect(guest.world.run(slowPath.allocate(0, GFP_KERNEL, undefined))).toBeGreaterThan(0);
-    expect(calls).toBe(1);
+    guest.notifier(0);
+    const results: OomResult[] = [];
+    for (const name of ['first', 'second']) {
+      const body = function* () {
+        results.push(yield* guest.outOfMemory.mayOom(0, GFP_KERNEL));
+      };
+      guest.world.scheduler.spawn(name, body());
+    }
+    guest.world.settle();
+    expect(results).toEqual([PROGRESS, PROGRESS]);
+    expect(guest.done).toEqual(['notify', 'kill']);
   });
 });

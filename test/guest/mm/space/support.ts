@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import { MemoryAccess } from '../../../../guest/mm/fault/access.ts';
 import { GuestMemory } from '../../../../guest/mm/memory.ts';
+import type { AllocatorHooks } from '../../../../guest/mm/page/alloc.ts';
 import { PageSource } from '../../../../guest/mm/space/alloc-pages.ts';
 import { bootSpaces } from '../../../../guest/mm/space/boot-spaces.ts';
 import type { Mm } from '../../../../guest/mm/space/mm-types.ts';
@@ -21,8 +22,8 @@ export class World {
   readonly memory: GuestMemory;
   readonly spaces: Spaces;
 
-  constructor(mib = 64, options: Partial<SpacesOptions> = {}) {
-    this.memory = GuestMemory.boot({ memoryBytes: mib * MIB });
+  constructor(mib = 64, options: Partial<SpacesOptions> = {}, hooks: AllocatorHooks = {}) {
+    this.memory = GuestMemory.boot({ memoryBytes: mib * MIB, hooks });
     this.spaces = bootSpaces({
       allocator: this.memory.allocator,
       vmstat: this.vmstat,

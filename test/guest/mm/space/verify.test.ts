@@ -74,6 +74,9 @@ const BREAKAGES: Record<string, (scene: Scene) => void> = {
   'an address space counts its tables': ({ process }) => {
     process.mm.tablePages++;
   },
+  'nr_page_table_pages counts PTE and PMD tables': ({ world }) => {
+    world.vmstat.nr_page_table_pages++;
+  },
   'a cached page names its file and index': ({ world }) => {
     const [file] = world.spaces.files;
     if (file !== undefined) world.spaces.frames.index[file.page(3)] = 4;

@@ -13,6 +13,7 @@ import { PAGE_ALLOC_COSTLY_ORDER } from '../page/per-cpu-pages.ts';
 import { zoneWatermarkOk } from '../page/watermark.ts';
 import type { Zone } from '../page/zone.ts';
 import type { OomResult } from '../reclaim/out-of-memory.ts';
+import { MAX_RECLAIM_RETRIES, zoneReclaimablePages } from '../reclaim/reclaimable.ts';
 import type { Asking, SlowPath } from '../space/alloc-pages.ts';
 import type { CompactionWorld } from './compact-zone.ts';
 import { COMPACT, COMPACT_PRIO, type CompactPriority, type CompactResult } from './constants.ts';
@@ -22,8 +23,6 @@ import { suitableByWatermarks } from './suitability.ts';
 /** What `#tryHard` returns where only the OOM killer is left. */
 const OUT_OF_MEMORY = -2;
 
-/** MAX_RECLAIM_RETRIES, MAX_COMPACT_RETRIES. */
-const MAX_RECLAIM_RETRIES = 16;
 const MAX_COMPACT_RETRIES = 16;
 
 /** Rounds of the OOM killer for one allocation; reaching it is our bug. */
@@ -174,10 +173,8 @@ class Attempt {
     return zone.freePages + this.#reclaimable(zone);
   }
 
-  /** zone_reclaimable_pages. Of a zone without any its free pages, as late 6.1 kernels count. */
   #reclaimable(zone: Zone): number {
-    const reclaimable = this.#options.world.lru.reclaimablePages(zone);
-    return reclaimable === 0 ? zone.freePages : reclaimable;
+    return zoneReclaimablePages(zone, this.#options.world.lru.reclaimablePages(zone));
   }
 
   /** should_compact_retry: with more effort, or once more where there was some success. */

@@ -23,8 +23,8 @@ const MOVED_FLAGS = PG_ACTIVE | PG_REFERENCED | PG_SWAPBACKED | PG_UPTODATE | PG
  * Pages of the guest's processes and files as they are isolated and moved: migrate_folio of Linux
  * 6.1 on what `guest/mm/space` keeps about them.
  *
- * Not emulated: file systems that cannot move their dirty pages, private data of buffers, pages of
- * the swap cache (they stay where they are), working-set and idle flags.
+ * Not emulated: file systems that cannot move their dirty pages, private data of buffers,
+ * working-set and idle flags.
  */
 export class SpacePages implements LruPages {
   readonly #spaces: Spaces;
@@ -102,10 +102,10 @@ export class SpacePages implements LruPages {
 
   /** migrate_folio and filemap_migrate_folio: only isolator and cache may refer to the page. */
   move(oldPfn: number, newPfn: number): MoveResult {
-    const { frames } = this.#spaces;
-    if (frames.has(oldPfn, PG_SWAPCACHE)) return MOVE.failed;
+    const { frames, swap } = this.#spaces;
     const isCached = this.#isCached(oldPfn);
-    if (frames.refcount(oldPfn) !== (isCached ? 2 : 1)) return MOVE.again;
+    const isInSwapCache = frames.has(oldPfn, PG_SWAPCACHE);
+    if (frames.refcount(oldPfn) !== (isCached || isInSwapCache ? 2 : 1)) return MOVE.again;
     const kind = frames.mappingKind(oldPfn);
     const id = frames.mappingId(oldPfn);
     const index = frames.index[oldPfn];
@@ -117,6 +117,9 @@ export class SpacePages implements LruPages {
       frames.get(newPfn);
       mappingOf(this.#spaces, oldPfn).setPage(index, newPfn);
       frames.setMapping(oldPfn, MAPPING.none, 0, 0);
+      this.#spaces.refs.put(oldPfn);
+    } else if (isInSwapCache) {
+      swap?.replace(oldPfn, newPfn);
       this.#spaces.refs.put(oldPfn);
     }
     return MOVE.done;

@@ -7,7 +7,8 @@ import { __GFP_DIRECT_RECLAIM, GFP_KERNEL, ZONES } from '../page/gfp.ts';
 import { PAGEBLOCK_ORDER } from '../page/page-map.ts';
 import { zoneWatermarkOk } from '../page/watermark.ts';
 import type { Zone } from '../page/zone.ts';
-import { MAX_RECLAIM_RETRIES, type ReclaimNode } from './reclaim-node.ts';
+import type { ReclaimNode } from './reclaim-node.ts';
+import { MAX_RECLAIM_RETRIES } from './reclaimable.ts';
 import { DEF_PRIORITY, ScanControl, SWAP_CLUSTER_MAX } from './scan-control.ts';
 import type { NodeShrinker } from './shrink-node.ts';
 

@@ -2,12 +2,9 @@ import { type Scheduler, type Waiting, WaitQueue } from '../../sched/scheduler.t
 import type { Zone } from '../page/zone.ts';
 import type { Spaces } from '../space/spaces.ts';
 import { Flusher } from './flusher.ts';
-import { reclaimablePages } from './reclaimable.ts';
+import { reclaimablePages, zoneReclaimablePages } from './reclaimable.ts';
 import type { Shrinkers } from './shrinkers.ts';
 import type { Swap } from './swap.ts';
-
-/** MAX_RECLAIM_RETRIES: so often in vain, and reclaim is left to others, or to the OOM killer. */
-export const MAX_RECLAIM_RETRIES = 16;
 
 /** What reclaim needs to know of compaction, which is above it. */
 export interface CompactionHelp {
@@ -17,7 +14,7 @@ export interface CompactionHelp {
   isReady(zone: Zone, order: number, highestZone: number): boolean;
 }
 
-export interface ReclaimOptions {
+export interface ReclaimNodeOptions {
   readonly spaces: Spaces;
   readonly shrinkers: Shrinkers;
   readonly compaction: CompactionHelp;
@@ -48,7 +45,7 @@ export class ReclaimNode {
   fileCost = 0;
   readonly throttled = new WaitQueue('reclaim throttled');
 
-  constructor(options: ReclaimOptions) {
+  constructor(options: ReclaimNodeOptions) {
     this.spaces = options.spaces;
     this.shrinkers = options.shrinkers;
     this.compaction = options.compaction;
@@ -69,10 +66,8 @@ export class ReclaimNode {
     return this.swap !== undefined && this.swap.freePages > 0;
   }
 
-  /** zone_reclaimable_pages. Of a zone without any its free pages, as late 6.1 kernels count. */
   reclaimablePages(zone: Zone): number {
-    const pages = reclaimablePages(this.spaces, zone);
-    return pages === 0 ? zone.freePages : pages;
+    return zoneReclaimablePages(zone, reclaimablePages(this.spaces, zone));
   }
 
   /** lru_note_cost: pages of a kind had to be written. */

@@ -67,6 +67,18 @@ export class SwapCache {
     return true;
   }
 
+  /** Another page takes the place and the slot of a locked one; see SwapPager. */
+  replace(oldPfn: number, newPfn: number): void {
+    const { frames } = this.#spaces;
+    const slot = this.slotOf(oldPfn);
+    this.slots.move(slot, newPfn);
+    this.#slotOf[newPfn] = slot;
+    this.#slotOf[oldPfn] = 0;
+    frames.get(newPfn);
+    frames.set(newPfn, PG_SWAPCACHE);
+    frames.clear(oldPfn, PG_SWAPCACHE);
+  }
+
   #add(pfn: number, slot: number): void {
     const { frames, vmstat, allocator } = this.#spaces;
     frames.get(pfn);

@@ -108,6 +108,12 @@ export class SwapSlots {
     this.#cached[slot] = pfn + 1;
   }
 
+  /** The page in the cache has moved. */
+  move(slot: number, pfn: number): void {
+    assert(this.#cached[slot] > 0, 'a slot whose page moves has a page in the cache');
+    this.#cached[slot] = pfn + 1;
+  }
+
   /** put_swap_folio: the page has left the cache. */
   dropCache(slot: number): void {
     this.#cached[slot] = 0;

@@ -62,6 +62,10 @@ export class Swap implements SwapPager {
     waits.unlock(pfn);
   }
 
+  replace(oldPfn: number, newPfn: number): void {
+    this.cache.replace(oldPfn, newPfn);
+  }
+
   duplicate(offset: number): void {
     this.slots.addEntry(offset);
   }

@@ -1,6 +1,7 @@
 import { HZ, timerWaitMs } from '../../sched/jiffies.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
-import { MAX_RECLAIM_RETRIES, type ReclaimNode } from './reclaim-node.ts';
+import type { ReclaimNode } from './reclaim-node.ts';
+import { MAX_RECLAIM_RETRIES } from './reclaimable.ts';
 import type { ScanControl } from './scan-control.ts';
 
 /** Why a task that reclaims has to wait: enum vmscan_throttle_state, with the longest wait. */

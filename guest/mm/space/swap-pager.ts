@@ -37,6 +37,11 @@ export interface SwapPager {
   giveUpSlotOf(pfn: number): void;
   /** free_swap_cache: a page whose last mapping may have gone; the caller has a reference. */
   freeSwapCache(pfn: number): void;
+  /**
+   * migrate_page_move_mapping for a locked page of the swap cache: the cache has `newPfn` in its
+   * place and a reference of that one; the reference of the old one is the caller's to drop.
+   */
+  replace(oldPfn: number, newPfn: number): void;
   /** Names every violated invariant; `entries` counts by offset what was found to name it. */
   verify(entries: ReadonlyMap<number, number>): string[];
 }

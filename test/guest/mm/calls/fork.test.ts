@@ -127,6 +127,7 @@ describe('fork', () => {
       swapIn: () => expect.fail('nothing is swapped in'),
       swapInShmem: () => expect.fail('nothing is swapped in'),
       giveUpSlotOf: () => {},
+      replace: () => expect.fail('nothing moves'),
       freeSwapCache: () => {},
       verify: () => [],
       duplicate: (offset) => {

@@ -11,7 +11,7 @@ import {
 } from '../../../../guest/mm/page/gfp.ts';
 import { PAGEBLOCK_ORDER } from '../../../../guest/mm/page/page-map.ts';
 import type { Zone } from '../../../../guest/mm/page/zone.ts';
-import { MAX_RECLAIM_RETRIES } from '../../../../guest/mm/reclaim/reclaim-node.ts';
+import { MAX_RECLAIM_RETRIES } from '../../../../guest/mm/reclaim/reclaimable.ts';
 import { ReclaimWorld } from './reclaim-world.ts';
 
 /** The longest nap before kswapd sleeps for good, in milliseconds. */

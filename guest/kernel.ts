@@ -13,6 +13,7 @@ import { Compaction } from './mm/move/compaction.ts';
 import { Kcompactd } from './mm/move/kcompactd.ts';
 import { RecordedPages } from './mm/move/recorded-pages.ts';
 import { SpacePages } from './mm/move/space-pages.ts';
+import { endBoosts } from './mm/page/fallback.ts';
 import { __GFP_DIRECT_RECLAIM, gfpZone } from './mm/page/gfp.ts';
 import type { FreeListDump } from './mm/page/image.ts';
 import type { RecordedFrames } from './mm/page/page-dump.ts';
@@ -209,12 +210,16 @@ export class Kernel {
   };
 
   /**
-   * wakeup_kswapd. Where reclaim is left to a trace, those who do not compact for themselves still
-   * leave it to kcompactd.
+   * wakeup_kswapd. Where reclaim is left to a trace, boosts end at once, and those who do not
+   * compact for themselves still leave it to kcompactd.
    */
   #wakeKswapd(order: number, gfp: number, highestZone: number): void {
-    if (this.#reclaimsByItself) this.reclaim.kswapd.wakeup(order, gfp, highestZone);
-    else if ((gfp & __GFP_DIRECT_RECLAIM) === 0) this.kcompactd.wakeup(order, gfpZone(gfp));
+    if (this.#reclaimsByItself) {
+      this.reclaim.kswapd.wakeup(order, gfp, highestZone);
+      return;
+    }
+    endBoosts(this.memory.allocator.zones, highestZone);
+    if ((gfp & __GFP_DIRECT_RECLAIM) === 0) this.kcompactd.wakeup(order, gfpZone(gfp));
   }
 
   get regions(): readonly PfnRange[] {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import type { HostGuestSummary } from '../shared/control/schemas.ts';
+import type { Counters } from '../shared/lib/counters.ts';
 import { type Log, SILENT } from '../shared/lib/log.ts';
 import { PeerLogs } from '../shared/lib/peer-log.ts';
 import { RealClock } from '../shared/lib/real-clock.ts';
@@ -8,6 +9,7 @@ import { MAX_LOG_LINES_PER_SECOND } from '../shared/limits.ts';
 import { ENDPOINT_PATH } from '../shared/protocol/messages.ts';
 import { WsServer, type WsServerOptions } from '../shared/transport/ws-server.ts';
 import { GuestSockets, type TcpPorts } from './control/qmp/guest-sockets.ts';
+import type { QmpCounter } from './control/qmp/qmp-counters.ts';
 import { DEFAULT_QMP_SETTINGS, type QmpSettings } from './control/qmp/settings.ts';
 import { Host, type HostOptions } from './host.ts';
 import { LoopDelayMeter } from './loop-delay.ts';
@@ -51,6 +53,8 @@ export interface RunningHost {
   readonly host: Host;
   /** What guests connect to. */
   readonly url: string;
+  /** Of all QMP sockets together. */
+  readonly qmpCounters: Counters<QmpCounter>;
   /** How the process is and how full its limits are; what GET /health of the port answers. */
   health(): HostHealth;
   /** Its guests, each with the addresses of its QMP sockets. */
@@ -148,6 +152,7 @@ export async function startHost(options: StartHostOptions): Promise<RunningHost>
   return {
     host,
     url: urlOf(options, port),
+    qmpCounters: qmp.counters,
     health,
     list: () => host.vmm.list().map((one) => ({ ...one, qmp: qmp.addressesOf(one.id) })),
     close: async () => {

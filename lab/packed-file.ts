@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { formatSize } from '../shared/lib/units.ts';
 import { MAX_PACKED_FILE_BYTES, MAX_UNPACKED_FILE_BYTES } from '../shared/limits.ts';
@@ -57,7 +57,8 @@ function readBounded(path: string, mostBytes: number): Buffer {
 
 function openFile(path: string): number {
   try {
-    return openSync(path, 'r');
+    // Without O_NONBLOCK opening a FIFO waits for somebody to write to it.
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new PackedFileError(`${path}: ${code === 'ENOENT' ? 'no such file' : message}`);

@@ -141,7 +141,7 @@ export const MAX_HTTP_HEADERS = 64;
 /** Connections that the system queues before the host accepts them. */
 export const LISTEN_BACKLOG = 128;
 
-/** One unpacked file of a recording; the longest real one is 5 MiB. */
+/** One unpacked file of a recording; the longest real one is 16 MiB. */
 export const MAX_RECORDING_FILE_BYTES = 256 * 1024 * 1024;
 
 /**

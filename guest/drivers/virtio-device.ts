@@ -193,8 +193,7 @@ export class VirtioDevice {
 
   /** Writes a 32-bit field in one access (N23). */
   writeConfig32(offset: number, value: number): void {
-    const bytes = new Uint8Array(4);
-    new DataView(bytes.buffer).setUint32(0, value, true);
+    const bytes = Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24);
     if (offset + 4 <= this.#config.byteLength) this.#config.setUint32(offset, value, true);
     if (!this.#broken) this.#port.send([Op.configWrite, offset, bytes]);
   }

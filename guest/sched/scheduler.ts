@@ -19,6 +19,11 @@ export class WaitQueue {
   constructor(name: string) {
     this.name = name;
   }
+
+  /** waitqueue_active: is there somebody to wake? */
+  get isActive(): boolean {
+    return this.waiters.length > 0;
+  }
 }
 
 /** What a task yields: a queue to wait on, or milliseconds to sleep (0 lets others run). */
@@ -62,6 +67,8 @@ export class Scheduler {
 
   /** Wakes every task that waits on the queue, as wake_up does for non-exclusive waiters. */
   wake(queue: WaitQueue): void {
+    // Most wake-ups find nobody, and to shorten an array takes V8 a tenth of a microsecond.
+    if (!queue.isActive) return;
     for (const task of queue.waiters) this.#makeReady(task);
     queue.waiters.length = 0;
   }
@@ -119,7 +126,8 @@ export class Scheduler {
       return;
     }
     if (typeof value === 'number') {
-      task.waitingAt = `sleep ${value} ms`;
+      // Who only lets others run stays ready.
+      if (value > 0) task.waitingAt = `sleep ${value} ms`;
       this.clock.setTimeout(() => this.interrupt(() => this.#makeReady(task)), value);
       return;
     }

@@ -1,4 +1,4 @@
-import { GFP_NAMES } from '../mm/page/gfp.ts';
+import { gfpFromText } from '../mm/page/gfp-text.ts';
 import { MAX_ORDER } from '../mm/page/page-map.ts';
 
 /**
@@ -16,9 +16,16 @@ export interface KmemEvent {
   readonly migratetype: number;
   /** Of A: GFP flags. Of Z: 1 for a per-CPU refill. Of X: the fallback's order. 0 else. */
   readonly extra: number;
+  /** Of X: the migratetype it was taken from. */
+  readonly fallbackType?: number;
+  /** Whoever asked or freed is kswapd: it reclaims. */
+  readonly byKswapd?: true;
   /** Line in the file, from 1. */
   readonly line: number;
 }
+
+/** The PFN of an A that was refused: frame 0 is never to be had. */
+export const REFUSED_PFN = 0;
 
 /** A trace that cannot be read; the message names the line. */
 export class UnusableTrace extends Error {
@@ -35,8 +42,10 @@ function unusable(line: number, text: string): UnusableTrace {
 const FIELD_COUNTS: Readonly<Record<string, number>> = { A: 3, F: 2, B: 1, Z: 4, D: 3 };
 
 const MARKER = /tracing_mark_write: DUMP-(before|after)/;
-const FALLBACK =
-  /^pfn=0x([0-9a-f]+) alloc_order=(\d+) fallback_order=(\d+) .*alloc_migratetype=(\d+)/;
+const FALLBACK = new RegExp(
+  '^pfn=0x([0-9a-f]+) alloc_order=(\\d+) fallback_order=(\\d+) .*' +
+    'alloc_migratetype=(\\d+) fallback_migratetype=(\\d+)',
+);
 
 /** Reads what lies between the two dumps. Throws UnusableTrace. */
 export function parseKmemTrace(text: string): KmemEvent[] {
@@ -69,31 +78,29 @@ function parseFields(fields: readonly string[], line: number): KmemEvent | undef
   const usable = numbers.length === count && isWhole && order < MAX_ORDER;
   if (!usable) throw unusable(line, fields.join(' '));
   const extra = kind === 'A' ? parseGfp(fields[5] ?? '', line) : refill;
-  return { kind: kind as KmemEvent['kind'], pfn, order, migratetype, extra, line };
+  const byKswapd = fields[0].startsWith('kswapd') && { byKswapd: true as const };
+  return { kind: kind as KmemEvent['kind'], pfn, order, migratetype, extra, line, ...byKswapd };
 }
 
 function parseFallback(text: string, line: number): KmemEvent {
   const match = FALLBACK.exec(text);
   if (match === null) throw unusable(line, text);
-  const [pfn, order, extra, migratetype] = match.slice(1);
+  const [pfn, order, extra, migratetype, fallbackType] = match.slice(1);
   return {
     kind: 'X',
     pfn: Number.parseInt(pfn, 16),
     order: Number(order),
     migratetype: Number(migratetype),
     extra: Number(extra),
+    fallbackType: Number(fallbackType),
     line,
   };
 }
 
 function parseGfp(text: string, line: number): number {
-  let flags = 0;
-  for (const name of text.split('|')) {
-    const flag = GFP_NAMES[name];
-    if (flag === undefined) throw unusable(line, `unknown GFP flag ${name}`);
-    flags |= flag;
-  }
-  return flags;
+  const parsed = gfpFromText(text);
+  if ('unknown' in parsed) throw unusable(line, `unknown GFP flag ${parsed.unknown}`);
+  return parsed.flags;
 }
 
 /** Every B belongs to the last F of its page. */

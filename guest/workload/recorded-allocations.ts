@@ -43,9 +43,4 @@ export class RecordedAllocations {
     adoptAllocation(this.#pages, recordedPfn, order);
     return recordedPfn;
   }
-
-  /** Blocks that allocations of the trace still have. */
-  *live(): Generator<number> {
-    for (const pfn of this.#live) if (pfn > 0) yield pfn - 1;
-  }
 }

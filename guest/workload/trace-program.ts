@@ -2,7 +2,7 @@ import { GFP_BALLOON } from '../mm/page/gfp.ts';
 import { PAGE_STATE } from '../mm/page/page-lifecycle.ts';
 import type { Spaces } from '../mm/space/spaces.ts';
 import type { Waiting } from '../sched/scheduler.ts';
-import { batchedFrees, type KmemEvent } from './kmem-trace.ts';
+import { batchedFrees, type KmemEvent, REFUSED_PFN } from './kmem-trace.ts';
 import { PAGES_PER_STEP } from './process.ts';
 import { RecordedAllocations } from './recorded-allocations.ts';
 
@@ -76,13 +76,18 @@ export class TraceProgram {
 
   *#allocate(event: KmemEvent): Waiting {
     if (event.extra === GFP_BALLOON) {
-      this.#ballooned.add(event.pfn);
+      if (event.pfn !== REFUSED_PFN) this.#ballooned.add(event.pfn);
       return;
     }
     this.#report.allocations++;
     const pfn = yield* this.#spaces.supply.allocPages(event.order, event.extra);
     if (pfn < 0) {
       this.#report.failed++;
+      return;
+    }
+    if (event.pfn === REFUSED_PFN) {
+      // Nobody has it in the recording, so that nobody would free it.
+      this.#spaces.allocator.free(pfn, event.order);
       return;
     }
     if (pfn === event.pfn) this.#report.sameFrames++;

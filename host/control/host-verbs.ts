@@ -2,11 +2,13 @@ import type { HostGuestSummary, HostRequest } from '../../shared/control/schemas
 import type { Counters } from '../../shared/lib/counters.ts';
 import type { TransportCounter } from '../../shared/transport/transport-counters.ts';
 import type { Vmm } from '../vmm/vmm.ts';
+import type { QmpCounter } from './qmp/qmp-counters.ts';
 
 /** What of a host the control channel shows and drives. */
 export interface ControlledHost {
   readonly vmm: Vmm;
   readonly transportCounters: Counters<TransportCounter>;
+  readonly qmpCounters: Counters<QmpCounter>;
   /** What `list` shows: guests and where their QMP is. */
   list(): HostGuestSummary[];
   /** What GET /health of the guests' port answers. */
@@ -20,7 +22,11 @@ export function answerHostRequest(host: ControlledHost, request: HostRequest): u
     case 'list':
       return host.list();
     case 'counters':
-      return { transport: host.transportCounters.snapshot(), vmm: vmm.counters.snapshot() };
+      return {
+        transport: host.transportCounters.snapshot(),
+        qmp: host.qmpCounters.snapshot(),
+        vmm: vmm.counters.snapshot(),
+      };
     case 'health':
       return host.health();
     case 'balloon':

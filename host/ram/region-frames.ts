@@ -85,7 +85,7 @@ export class RegionFrames {
       const index = pfns[at] - this.start;
       if (index >>> CHUNK_SHIFT !== chunkIndex) {
         changed += this.#moved(chunk, run, state, next);
-        this.#releaseIfEmpty(chunkIndex);
+        this.#releaseIfEmpty(chunkIndex, chunk);
         run = 0;
         chunkIndex = index >>> CHUNK_SHIFT;
         chunk = this.#chunks[chunkIndex] ?? this.#allocate(chunkIndex, event);
@@ -103,7 +103,7 @@ export class RegionFrames {
       run++;
     }
     changed += this.#moved(chunk, run, state, next);
-    this.#releaseIfEmpty(chunkIndex);
+    this.#releaseIfEmpty(chunkIndex, chunk);
     return changed;
   }
 
@@ -154,9 +154,8 @@ export class RegionFrames {
     return run;
   }
 
-  #releaseIfEmpty(chunkIndex: number): void {
-    const chunk = this.#chunks[chunkIndex];
-    if (chunk === undefined || chunk.taken > 0) return;
+  #releaseIfEmpty(chunkIndex: number, chunk: Chunk): void {
+    if (chunk === ALL_RESIDENT || chunk.taken > 0) return;
     this.#spare = chunk;
     this.#chunks[chunkIndex] = undefined;
   }

@@ -11,7 +11,9 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import { MAX_GUESTS, MAX_RAM_REGIONS, MAX_STORE_LINES } from '../../shared/limits.ts';
+import { MAX_GUESTS, MAX_STORE_LINES } from '../../shared/limits.ts';
+import { isGuestId } from '../../shared/protocol/codec.ts';
+import { regionsFault } from '../../shared/transport/hello.ts';
 import { type GuestKeeper, KeepError, type KeptGuest } from '../vmm/guest-keeper.ts';
 
 /**
@@ -21,15 +23,16 @@ import { type GuestKeeper, KeepError, type KeptGuest } from '../vmm/guest-keeper
  *
  * Not done here: keeping a second host away from the file (store-lock.ts).
  */
+const UINT32_MAX = 0xffff_ffff;
+const uint32 = z.int().nonnegative().max(UINT32_MAX);
 const recordSchema = z.strictObject({
-  guest: z.string().min(1),
+  guest: z.string().refine(isGuestId),
   epoch: z.int().nonnegative(),
   regions: z
-    .array(z.strictObject({ start: z.int().nonnegative(), count: z.int().positive() }))
-    .min(1)
-    .max(MAX_RAM_REGIONS),
+    .array(z.strictObject({ start: uint32, count: uint32.min(1) }))
+    .refine((regions) => regionsFault(regions) === undefined),
   targetBytes: z.int().positive().exactOptional(),
-  pollingIntervalSeconds: z.int().nonnegative(),
+  pollingIntervalSeconds: uint32,
   qomId: z.string(),
   properties: z.strictObject({
     'deflate-on-oom': z.boolean(),
@@ -140,8 +143,9 @@ export class GuestStore implements GuestKeeper {
       if (line === '') continue;
       const record = parseLine(line);
       // A kill in the middle of a write tears the last line only; elsewhere the file is damaged.
+      const mayBeTorn = index === lines.length - 1 && (index > 0 || beginsRecord(line));
       if (record !== undefined) this.#remember(record, `${line}\n`);
-      else if (index < lines.length - 1) {
+      else if (!mayBeTorn) {
         throw new StoreError(`${this.#path}: line ${index + 1} is no record; move the file away`);
       }
     }
@@ -185,6 +189,13 @@ function syncFolder(path: string): void {
   } catch {
     return;
   }
+}
+
+const RECORD_START = '{"guest":';
+
+/** Whether the only line of a file can be a torn record; else the file is someone else's. */
+function beginsRecord(line: string): boolean {
+  return line.startsWith(RECORD_START.slice(0, line.length));
 }
 
 function parseLine(line: string): KeptGuest | undefined {

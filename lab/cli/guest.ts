@@ -6,6 +6,7 @@ import {
   parseEpoch,
   parseGuestId,
   parseMemory,
+  parsePath,
   parseSeed,
   parseSwap,
   parseUrl,
@@ -64,7 +65,11 @@ export function guestCommand(): Command {
     .addOption(workload)
     .addOption(compaction)
     .option('--page-poison', 'free pages hold 0xaa, as with page_poison=1 (default: off)')
-    .option('--control <path>', 'unix socket for unbind, bind, rmmod, ... and dump (default: none)')
+    .option(
+      '--control <path>',
+      'unix socket for unbind, bind, rmmod, ... and dump (default: none)',
+      parsePath,
+    )
     .addOption(logOption())
     .addHelpText('after', ABOUT)
     .action(async (flags: GuestFlags) => (await import('./serve-guests.ts')).serveGuests(flags));

@@ -7,6 +7,7 @@ import {
   parseDeviceFlag,
   parseDeviceOf,
   parseListen,
+  parsePath,
   parseQemuVersion,
   parseQmpClients,
   parseResumeWindow,
@@ -70,7 +71,11 @@ export function hostCommand(): Command {
     .option('--tls-key <path>', 'its private key, PEM')
     .option('--insecure', 'let other machines connect without TLS (default: refuse to start)')
     .addOption(rateLimitOption())
-    .option('--qmp <dir>', 'folder for one QMP socket per guest, DIR/ID.qmp (default: none)')
+    .option(
+      '--qmp <dir>',
+      'folder for one QMP socket per guest, DIR/ID.qmp (default: none)',
+      parsePath,
+    )
     .option('--qmp-tcp <address>', 'QMP over TCP: a port per guest from here up', parseListen)
     .addOption(qmpClients)
     .addOption(
@@ -84,6 +89,7 @@ export function hostCommand(): Command {
     .option(
       '--control <path>',
       'unix socket for puff ctl: list, counters, balloon, ... (default: none)',
+      parsePath,
     )
     .option(
       '--device <options>',
@@ -93,8 +99,12 @@ export function hostCommand(): Command {
     .option('--device-of <id=options>', "one guest's balloon; may be repeated", parseDeviceOf)
     .option('--strict', 'refuse what a driver does wrong (default: tolerate it as QEMU does)')
     .addOption(version)
-    .option('--trace <dir>', 'folder for one wire trace per guest, DIR/ID.wire.jsonl')
-    .option('--store <path>', 'file in which guests and targets outlive the host (default: none)')
+    .option('--trace <dir>', 'folder for one wire trace per guest, DIR/ID.wire.jsonl', parsePath)
+    .option(
+      '--store <path>',
+      'file in which guests and targets outlive the host (default: none)',
+      parsePath,
+    )
     .addOption(resumeWindow)
     .addOption(logOption())
     .addHelpText('after', ABOUT)

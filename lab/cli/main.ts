@@ -12,7 +12,7 @@ interface PackageFile {
 async function main(): Promise<void> {
   process.on('uncaughtException', (error) => {
     process.stderr.write(`${errorLine(error)}\n`);
-    process.exit(EXIT.defect);
+    process.exit(isExpected(error) ? EXIT.unusable : EXIT.defect);
   });
   // A reader that went away, as `head` does, is no reason to stop or to complain.
   for (const stream of [process.stdout, process.stderr]) {

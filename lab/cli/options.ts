@@ -24,6 +24,12 @@ export function parseListen(text: string): ListenAddress {
   return { host: (match[1] ?? '127.0.0.1').replace(/[[\]]/g, ''), port };
 }
 
+/** A path that is given and empty is a variable of a shell that was never set. */
+export function parsePath(text: string): string {
+  if (text === '') throw new InvalidArgumentError('a path is empty');
+  return text;
+}
+
 export function parseUrl(text: string): string {
   if (!/^wss?:/i.test(text) || !URL.canParse(text)) {
     throw new InvalidArgumentError('write a URL such as ws://127.0.0.1:7420');

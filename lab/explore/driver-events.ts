@@ -83,11 +83,6 @@ export function resizeScript(procedures: Procedures): Script {
     world.cells[CELL.running]++;
     return diff > 0 ? 'fill.allocate' : 'leak.lock';
   };
-  const canProgress = (world: ExploredWorld): boolean => {
-    const diff = diffOf(world);
-    if (diff === 0) return true;
-    return diff > 0 ? world.pages.firstFree() >= 0 : world.hasTakeable();
-  };
   return {
     name: 'resize',
     start: 'idle',
@@ -106,8 +101,8 @@ export function resizeScript(procedures: Procedures): Script {
       again: {
         say: 'read num_pages again',
         run: (_, world) => {
-          const isDue = canProgress(world) || world.cells[CELL.stopped] === 1;
-          return isDue ? measure(world) : WAIT;
+          const isDue = world.canResize() || world.cells[CELL.stopped] === 1;
+          return isDue || diffOf(world) === 0 ? measure(world) : WAIT;
         },
       },
     },

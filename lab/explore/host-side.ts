@@ -56,9 +56,9 @@ export class ExploredQueue {
     return true;
   }
 
-  /** Is `pfn` in a buffer that the host has not seen yet? */
-  promises(pfn: number): boolean {
-    if (this.words[0] !== BUFFER.available) return false;
+  /** Is `pfn` in a buffer that the driver has not got back yet? */
+  holds(pfn: number): boolean {
+    if (this.words[0] === BUFFER.none) return false;
     for (let index = 0; index < this.words[1]; index++) {
       if (this.words[2 + index] === pfn) return true;
     }

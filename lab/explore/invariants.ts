@@ -48,6 +48,7 @@ const oneList: Check = ({ pages, frameCount }) => {
     seen |= 1 << node;
     previous = node;
   }
+  if (listPrevious(words, list) !== previous) return 'the list does not end with its last page';
   for (let pfn = 0; pfn < frameCount; pfn++) {
     const state = stateBytes[pfn];
     if (state === PAGE_STATE.lru) return `page ${pfn} is on the LRU list`;
@@ -77,7 +78,7 @@ const counts: Check = ({ pages, book }) => {
   return `isolated_pages is ${book.isolatedPages}, not ${isolated}`;
 };
 
-/** A free page has no reference and no lock, any other at least one reference. */
+/** The balloon's own reference: without it a page could be handed out while it is ballooned. */
 const references: Check = ({ pages, frameCount }) => {
   for (let pfn = 0; pfn < frameCount; pfn++) {
     if (isInBalloon(pages.stateBytes[pfn]) && pages.refcount(pfn) === 0) {
@@ -102,12 +103,21 @@ const sameView: Check = (world) => {
 };
 
 /** I4: while the host is told that a page leaves, it knows every page of the balloon. */
-const toldInOrder: Check = ({ pages, ledger, deflate, frameCount }) => {
+const toldInOrder: Check = ({ pages, ledger, inflate, deflate, frameCount }) => {
   if (deflate.words[0] === BUFFER.none) return undefined;
   for (let pfn = 0; pfn < frameCount; pfn++) {
     const isBallooned = isInBalloon(pages.stateBytes[pfn]);
-    if (isBallooned && deflate.promises(pfn)) return `page ${pfn} is in the balloon still`;
     if (isBallooned && !inLedger(ledger[pfn])) return `page ${pfn} was not told before`;
+    if (inflate.holds(pfn)) return `page ${pfn} was not acknowledged before`;
+  }
+  return undefined;
+};
+
+/** N14: what a deflate buffer names is the driver's alone until the buffer is back. */
+const usedWhenAcked: Check = ({ pages, deflate, frameCount }) => {
+  for (let pfn = 0; pfn < frameCount; pfn++) {
+    const isDrivers = pages.stateBytes[pfn] === PAGE_STATE.allocated;
+    if (!isDrivers && deflate.holds(pfn)) return `page ${pfn}`;
   }
   return undefined;
 };
@@ -119,6 +129,7 @@ const AFTER_STEPS: readonly (readonly [name: string, check: Check])[] = [
   ['a page of the balloon is referred to', references],
   ['the host and the guest explain each other (I3)', sameView],
   ['a page leaves after what replaces it has come (I4)', toldInOrder],
+  ['no page is used before its deflate is acknowledged (N14)', usedWhenAcked],
 ];
 
 /** I1, I6: nobody is between two numbers. */
@@ -152,10 +163,19 @@ const nothingHeld: Check = ({ pages, cells, inflate, deflate, frameCount }) => {
     : 'a buffer';
 };
 
+/** Where only the resize work changes the size, it has not missed a change of the target. */
+const reachedTarget: Check = (world) => {
+  const { numPages, target, stopped } = CELL;
+  const { cells, shape } = world;
+  if (!shape.followsTarget || cells[stopped] === 1 || !world.canResize()) return undefined;
+  return `num_pages is ${cells[numPages]}, not ${cells[target]}`;
+};
+
 const AT_REST: readonly (readonly [name: string, check: Check])[] = [
   ['no lock or buffer is left held', nothingHeld],
   ['no page is lost', nothingLost],
   ['num_pages, actual and the managed pages agree (I1, I6)', restingCounts],
+  ['the balloon has the size that the host wants', reachedTarget],
 ];
 
 export function checkStep(world: ExploredWorld): Violation | undefined {
@@ -169,16 +189,23 @@ export function checkRest(world: ExploredWorld): Violation | undefined {
 
 /**
  * A page that enters or leaves a list is locked (VM_BUG_ON_PAGE(!PageLocked(page)) of the kernel's
- * callers). A weak rule: what breaks it need not do harm, so that harm is looked for first.
+ * callers), and whoever changes the list has pages_lock: `hasPagesLock`. Weak rules: what breaks
+ * them need not do harm, so that harm is looked for first.
  */
-export function checkPageLocks(world: ExploredWorld, before: Uint8Array): Violation | undefined {
+export function checkLocks(
+  world: ExploredWorld,
+  before: Uint8Array,
+  hasPagesLock: boolean,
+): Violation | undefined {
   const { pages } = world;
   for (let pfn = 0; pfn < world.frameCount; pfn++) {
-    const state = pages.stateBytes[pfn];
-    if (state === before[pfn] || !(isInBalloon(state) || isInBalloon(before[pfn]))) continue;
-    if (!pages.isLocked(pfn)) {
-      return { invariant: 'a page changes lists under its lock', detail: `page ${pfn}` };
-    }
+    const [was, is] = [before[pfn], pages.stateBytes[pfn]];
+    if (was === is || !(isInBalloon(was) || isInBalloon(is))) continue;
+    const detail = `page ${pfn}`;
+    if (!pages.isLocked(pfn)) return { invariant: 'a page changes lists under its lock', detail };
+    const isListed = was === PAGE_STATE.balloon || is === PAGE_STATE.balloon;
+    if (isListed && !hasPagesLock)
+      return { invariant: 'the list changes under pages_lock', detail };
   }
   return undefined;
 }

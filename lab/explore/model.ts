@@ -7,6 +7,7 @@ export interface ModelShape {
   readonly pages: number;
   readonly isolated: number;
   readonly free: number;
+  readonly followsTarget?: boolean;
   readonly scripts: readonly Script[];
 }
 
@@ -20,7 +21,7 @@ export class Model {
 
   constructor(shape: ModelShape) {
     const frameWords = shape.scripts.length * Actor.frameWords;
-    this.world = new ExploredWorld({ ...shape, frameWords });
+    this.world = new ExploredWorld({ followsTarget: false, ...shape, frameWords });
     this.actors = shape.scripts.map(
       (script, number) => new Actor(script, number, this.world.frames),
     );

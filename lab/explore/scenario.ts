@@ -39,6 +39,9 @@ export function productProcedures(generation: Generation = 'movable'): Procedure
   };
 }
 
+/** What changes the size of the balloon, whatever the host wants. */
+const RESIZING: readonly ProcedureName[] = ['enqueue', 'dequeue'];
+
 /** The scenario's actors around `procedures`, the product's unless others are tried. */
 export function modelOf(
   scenario: Scenario,
@@ -49,7 +52,9 @@ export function modelOf(
   return {
     pages,
     isolated: isolatedPages(scenario),
-    free: scenario.procedures.filter((name) => name === 'enqueue' || name === 'migrate').length,
+    free: freePages(scenario),
+    followsTarget:
+      events.includes('retarget') && !scenario.procedures.some((name) => RESIZING.includes(name)),
     scripts: [
       ...procedureScripts(scenario.procedures, procedures, pages),
       ...(events.includes('reset') ? [resetScript(procedures)] : []),
@@ -58,6 +63,12 @@ export function modelOf(
       HOST_SCRIPT,
     ],
   };
+}
+
+/** One for each fill and each migration; at least one where the target is raised. */
+function freePages({ procedures, events = [] }: Scenario): number {
+  const allocating = procedures.filter((name) => name === 'enqueue' || name === 'migrate');
+  return Math.max(allocating.length, events.includes('retarget') ? 1 : 0);
 }
 
 /** What an actor is made from. */

@@ -1,4 +1,4 @@
-import { checkPageLocks, checkRest, DEADLOCK, type Violation } from './invariants.ts';
+import { checkLocks, checkRest, DEADLOCK, type Violation } from './invariants.ts';
 import { Model, type ModelShape, type MoveResult } from './model.ts';
 import type { Actor } from './script.ts';
 
@@ -63,7 +63,7 @@ export function replaySchedule(shape: ModelShape, schedule: readonly string[]): 
     const found = actor.found();
     lines.push(found === undefined ? wanted : `${wanted}${FOUND}${found}`);
     if (result !== 'moved') return { lines, violation: result };
-    unlocked = checkPageLocks(model.world, before);
+    unlocked = checkLocks(model.world, before, actor.hadPagesLock);
   }
   if (isSomebodyReady(model)) return { lines, violation: unlocked };
   const isStuck = model.actors.some((actor) => !actor.mayRest);

@@ -72,6 +72,7 @@ export class Actor {
   #stepBefore = -1;
   #stepAfter = -1;
   #called: BalloonProcedure | undefined;
+  #hadPagesLock = false;
 
   static readonly frameWords = FRAME_WORDS;
 
@@ -115,11 +116,17 @@ export class Actor {
     const stage = this.#stages[this.#frame[SLOT.stage]] ?? fail('an actor at its end has no move');
     world.actor = this.number;
     this.#called = undefined;
+    this.#hadPagesLock = world.cells[CELL.pagesLock] === this.number + 1;
     if ('call' in stage) return this.#stepCallee(stage, world);
     const next = stage.run(this.#frame, world, choice);
     if (next === WAIT) return 'waits';
     this.#enter(next, world);
     return 'moved';
+  }
+
+  /** Did it have pages_lock in its last move, from before or for this one step? */
+  get hadPagesLock(): boolean {
+    return this.#hadPagesLock;
   }
 
   /** What the next move is, in words; the same words mean the same move of this actor. */
@@ -147,8 +154,9 @@ export class Actor {
     const { call, pagesLock } = stage;
     const callee = this.#callee;
     const before = callee[0];
-    if (pagesLock !== undefined && world.cells[CELL.pagesLock] !== 0) {
-      if (pagesLock.includes(call.table.stateNames[before])) return 'waits';
+    if (pagesLock?.includes(call.table.stateNames[before])) {
+      if (world.cells[CELL.pagesLock] !== 0) return 'waits';
+      this.#hadPagesLock = true;
     }
     if (call.step(callee, world.balloons) === 'waiting') return 'waits';
     this.#called = call;

@@ -1,5 +1,5 @@
 import { StateGraph } from './graph.ts';
-import { checkPageLocks, checkRest, DEADLOCK, type Violation } from './invariants.ts';
+import { checkLocks, checkRest, DEADLOCK, type Violation } from './invariants.ts';
 import { Model, type ModelShape } from './model.ts';
 import { type Counterexample, writeSchedule } from './schedule.ts';
 import { StateSet } from './state-set.ts';
@@ -110,8 +110,10 @@ class Search {
       const move = (number << CHOICE_BITS) | choice;
       if (result !== 'moved') return this.#counterexample(result, state, move);
       this.#movers |= 1 << number;
-      const weak = this.#weak === undefined && checkPageLocks(world, this.#listsBefore);
-      if (weak) this.#weak = { state, move, found: weak };
+      if (this.#weak === undefined) {
+        const found = checkLocks(world, this.#listsBefore, actor.hadPagesLock);
+        if (found !== undefined) this.#weak = { state, move, found };
+      }
       this.#graph.addEdge(this.#keepState(state, move));
       this.#restore(state);
     }

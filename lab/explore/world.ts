@@ -38,6 +38,8 @@ export interface WorldShape {
   readonly isolated: number;
   /** Free frames behind them. */
   readonly free: number;
+  /** Nothing but the resize work changes the size: in the end it is the target, if it can be. */
+  readonly followsTarget: boolean;
   /** Words that the actors' frames take. */
   readonly frameWords: number;
 }
@@ -178,6 +180,13 @@ export class ExploredWorld {
     return this.pages.stateBytes.some(
       (state, pfn) => state === PAGE_STATE.balloon && !this.pages.isLocked(pfn),
     );
+  }
+
+  /** Could the resize work bring num_pages nearer to the target now? */
+  canResize(): boolean {
+    const missing = this.cells[CELL.target] - this.cells[CELL.numPages];
+    if (missing > 0) return this.pages.firstFree() >= 0;
+    return missing < 0 && this.hasTakeable();
   }
 
   /** What the device reset does: no buffers, a ledger without a balloon. */

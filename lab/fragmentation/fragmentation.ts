@@ -179,7 +179,7 @@ function sentence({ mode, before, after, compaction }: Story): string {
   const possible = free >> PAGEBLOCK_ORDER;
   return (
     `${mode}: compaction moved ${migrated} pages, ${balloonMigrated} of the ${before.listPages} ` +
-    `of the balloon among them,\nand regained ${hugeAfter - hugeBefore} blocks of 2 MiB: ` +
+    `of the balloon among them.\nBlocks of 2 MiB regained: ${hugeAfter - hugeBefore}; ` +
     `${hugeBefore} were free, ${hugeAfter} are; all that is free would make ${possible}.\n`
   );
 }

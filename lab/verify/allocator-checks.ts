@@ -10,13 +10,16 @@ import {
   toldPages,
 } from './allocator-run.ts';
 import { compareItems, joinChecks } from './compare.ts';
-import { checked, readJson, readText, UnusableRecording } from './files.ts';
+import { checked, readBytes, readJson, readText, UnusableRecording } from './files.ts';
 import { comparedPlaces } from './free-lists.ts';
+import { PageFlags } from './page-flags.ts';
 import type { Recording } from './recording.ts';
 import type { ReplayReport, Tally } from './trace-player.ts';
 import type { Check } from './types.ts';
 
 export const TRACE = 'kmem-trace.txt.gz';
+/** /proc/kpageflags at the first dump, which a recording may have. */
+const FLAGS = 'kpageflags-before.u64le.gz';
 
 /**
  * The checks of a recording that holds the page allocator's whole state (`exact-*`): every frame
@@ -26,6 +29,8 @@ export const TRACE = 'kmem-trace.txt.gz';
 export function allocatorChecks(directory: string, recording: Recording): Check[] {
   if (!existsSync(join(directory, TRACE))) return [];
   const after = readDump(directory, 'after');
+  const hasFlags = existsSync(join(directory, FLAGS));
+  const flags = hasFlags ? new PageFlags(readBytes(directory, FLAGS)) : undefined;
   const inputs: AllocatorInputs = {
     memoryBytes: recording.memoryBytes,
     before: readDump(directory, 'before'),
@@ -33,6 +38,7 @@ export function allocatorChecks(directory: string, recording: Recording): Check[
     targetPages: recording.wire.flatMap((event) =>
       event.ev === 'target' ? [event.num_pages] : [],
     ),
+    ...(flags && { isMovable: (pfn: number) => flags.isMovableAlone(pfn) }),
   };
   const { report, listDifferences } = runAllocator(inputs, after);
   return [
@@ -101,9 +107,12 @@ export function readDump(directory: string, label: 'before' | 'after'): FreeList
   return checked(freeListDumpSchema, readJson(directory, file), `${directory}/${file}`);
 }
 
+/** The requests between the dumps. Throws UnusableRecording, also where there is none. */
 export function readTrace(directory: string): ReturnType<typeof parseKmemTrace> {
   try {
-    return parseKmemTrace(readText(directory, TRACE));
+    const events = parseKmemTrace(readText(directory, TRACE));
+    if (events.length > 0) return events;
+    throw new UnusableTrace('has no requests between DUMP-before and DUMP-after');
   } catch (error) {
     if (!(error instanceof UnusableTrace)) throw error;
     throw new UnusableRecording(`${directory}/${TRACE}: ${error.message}`);

@@ -1,5 +1,7 @@
 import { GuestMemory } from '../../guest/mm/memory.ts';
+import { endBoosts } from '../../guest/mm/page/fallback.ts';
 import type { FreeListDump } from '../../guest/mm/page/image.ts';
+import { PAGE_STATE } from '../../guest/mm/page/page-lifecycle.ts';
 import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
 import { DEFAULT_PROPERTIES } from '../../host/device/offer.ts';
 import { QEMU_POLICY } from '../../host/device/violations.ts';
@@ -18,11 +20,21 @@ export interface AllocatorInputs {
   readonly events: readonly KmemEvent[];
   /** Pages the host asked for, one target after the other. */
   readonly targetPages: readonly number[];
+  /** Frames that were in use at the dump and count as movable, where they were recorded. */
+  readonly isMovable?: (pfn: number) => boolean;
 }
 
 /** Every request of the trace is played, those of the balloon driver too. */
 export function runAllocator(inputs: AllocatorInputs, after: FreeListDump): AllocatorOutcome {
-  const memory = GuestMemory.boot({ memoryBytes: inputs.memoryBytes, image: inputs.before });
+  const memory: GuestMemory = GuestMemory.boot({
+    memoryBytes: inputs.memoryBytes,
+    image: inputs.before,
+    // What kswapd freed is in the trace; that it took a boost back is not.
+    hooks: {
+      wakeKswapd: (_zone, _order, _gfp, highest) => endBoosts(memory.allocator.zones, highest),
+    },
+  });
+  markMovable(memory, inputs);
   const report = replayTrace(memory, inputs.events);
   return { report, listDifferences: compareFreeLists(memory.allocator, after) };
 }
@@ -58,6 +70,7 @@ export function runBalloonDriver(inputs: AllocatorInputs): ToldPages[] {
   });
   guest.start();
   session.clock.advanceBy(0);
+  markMovable(guest.kernel.memory, inputs);
   const { allocator } = guest.kernel.memory;
   const targets = [...inputs.targetPages];
   const balloon: BalloonTurns = {
@@ -78,6 +91,15 @@ export function runBalloonDriver(inputs: AllocatorInputs): ToldPages[] {
   };
   replayTrace(guest.kernel.memory, inputs.events, balloon);
   return toldPages(session.trace('recorded'));
+}
+
+/** What is in use at the dump decides who has a pageblock that is taken over in part. */
+function markMovable({ allocator, pages }: GuestMemory, { isMovable }: AllocatorInputs): void {
+  if (isMovable === undefined) return;
+  for (let pfn = 0; pfn < pages.pageCount; pfn++) {
+    if (pages.states.stateOf(pfn) !== PAGE_STATE.allocated || !isMovable(pfn)) continue;
+    allocator.lruAdd(pfn);
+  }
 }
 
 /** What a wire, recorded or emulated, shows on the inflate and deflate queues. */

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { PageDump, UNKNOWN_FRAMES } from '../../guest/mm/page/page-dump.ts';
+import type { FreeListDump } from '../../guest/mm/page/image.ts';
+import { PageDump, type RecordedFrames, UNKNOWN_FRAMES } from '../../guest/mm/page/page-dump.ts';
 import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
 import {
   allocationCheck,
@@ -15,7 +16,7 @@ import { expandRuns, toldPages } from './allocator-run.ts';
 import { type CompactionInputs, type CompactionStep, runCompaction } from './compaction-run.ts';
 import { type CompactionTrace, parseCompactionTrace, type Section } from './compaction-trace.ts';
 import { compareItems, joinChecks } from './compare.ts';
-import { checked, readBytes, readJson, readText, UnusableRecording } from './files.ts';
+import { checked, readFrameRecords, readJson, readText, UnusableRecording } from './files.ts';
 import { compareFreeLists } from './free-lists.ts';
 import { migratedPairs, withoutMigrations } from './migrations.ts';
 import type { Recording } from './recording.ts';
@@ -70,13 +71,13 @@ export function compactionInputs(
   trace: CompactionTrace,
 ): CompactionInputs {
   const [beforeDump, sinceDump] = splitAtDump(recording.wire);
-  const hasPages = existsSync(join(directory, PAGES));
+  const before = readDump(directory, 'before');
   const events = readTrace(directory).filter(({ line }) => !trace.ownLines.has(line));
   const hugePages = requestedHugePages(directory) ?? trace.poolPfns.length;
   return {
     memoryBytes: recording.memoryBytes,
-    before: readDump(directory, 'before'),
-    frames: hasPages ? new PageDump(readBytes(directory, PAGES)) : UNKNOWN_FRAMES,
+    before,
+    frames: framesOf(directory, before),
     ballooned: balloonedPages(beforeDump),
     events,
     steps: trace.sections.map((section) => ({
@@ -85,6 +86,12 @@ export function compactionInputs(
     })),
     targetPages: sinceDump.flatMap((event) => (event.ev === 'target' ? [event.num_pages] : [])),
   };
+}
+
+function framesOf(directory: string, { zones }: FreeListDump): RecordedFrames {
+  if (!existsSync(join(directory, PAGES))) return UNKNOWN_FRAMES;
+  const frames = Math.max(...zones.map((zone) => zone.start_pfn + zone.spanned));
+  return new PageDump(readFrameRecords(directory, PAGES, { frames, recordBytes: 16 }));
 }
 
 function stepOf(

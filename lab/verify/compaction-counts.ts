@@ -6,7 +6,7 @@ import { MAX_ORDER, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES } from '../../guest/mm/page
 import { balloonedPages } from './compaction-checks.ts';
 import { runSteps, type StepsOutcome } from './compaction-run.ts';
 import type { Compactor } from './compaction-trace.ts';
-import { checked, readBytes, readJson } from './files.ts';
+import { checked, readFrameRecords, readJson } from './files.ts';
 import { flagsImage } from './flags-image.ts';
 import { withoutMigrations } from './migrations.ts';
 import { PageFlags } from './page-flags.ts';
@@ -44,7 +44,8 @@ export function compactionCounts(directory: string, recording: Recording): Check
   const [before, after] = [snapshots[at], snapshots[at + 1]];
   const isKnown = existsSync(join(directory, FLAGS)) && (before?.zones.length ?? 0) > 0;
   if (!isKnown || action === undefined || before === undefined || after === undefined) return [];
-  const flags = new PageFlags(readBytes(directory, FLAGS));
+  const frames = Math.max(...before.zones.map((zone) => zone.startPfn + zone.spannedPages));
+  const flags = new PageFlags(readFrameRecords(directory, FLAGS, { frames, recordBytes: 8 }));
   const outcome = runSteps({
     memoryBytes: recording.memoryBytes,
     before: flagsImage(flags, before.zones),

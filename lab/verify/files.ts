@@ -43,6 +43,19 @@ export function readBytes(directory: string, file: string): Uint8Array {
   return required(directory, file);
 }
 
+/** The bytes of a file of records of one size, one for each of `frames` frames or more. */
+export function readFrameRecords(
+  directory: string,
+  file: string,
+  { frames, recordBytes }: { readonly frames: number; readonly recordBytes: number },
+): Uint8Array {
+  const bytes = required(directory, file);
+  const records = bytes.byteLength / recordBytes;
+  if (Number.isInteger(records) && records >= frames) return bytes;
+  const wanted = `${recordBytes} for each of ${frames} frames`;
+  throw new UnusableRecording(`${directory}/${file}: has ${bytes.byteLength} bytes, not ${wanted}`);
+}
+
 /** The whole text of a file, `.gz` unpacked. */
 export function readText(directory: string, file: string): string {
   return required(directory, file).toString('utf8');

@@ -42,6 +42,12 @@ export class PageFlags implements RecordedFrames {
     return this.#has(pfn, KPF.lru) || this.#has(pfn, KPF.offline);
   }
 
+  /** The same, and no part of a larger page: of those only the first frame has all flags. */
+  isMovableAlone(pfn: number): boolean {
+    const isPart = this.#has(pfn, KPF.compoundHead) || this.#has(pfn, KPF.compoundTail);
+    return this.isMovable(pfn) && !isPart;
+  }
+
   /** Nothing is said of it: the kernel's own, or on a per-CPU list. */
   isPlain(pfn: number): boolean {
     const at = pfn * 8;

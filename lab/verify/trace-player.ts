@@ -1,9 +1,9 @@
 import type { GuestMemory } from '../../guest/mm/memory.ts';
-import { __GFP_MOVABLE, __GFP_NOMEMALLOC, GFP_BALLOON } from '../../guest/mm/page/gfp.ts';
+import { __GFP_MOVABLE, GFP_BALLOON } from '../../guest/mm/page/gfp.ts';
 import { PAGE_STATE } from '../../guest/mm/page/page-lifecycle.ts';
 import type { FallbackTaken, KmemTrace } from '../../guest/mm/page/tracepoints.ts';
 import type { Zone } from '../../guest/mm/page/zone.ts';
-import { batchedFrees, type KmemEvent } from '../../guest/workload/kmem-trace.ts';
+import { batchedFrees, type KmemEvent, REFUSED_PFN } from '../../guest/workload/kmem-trace.ts';
 import { RecordedAllocations } from '../../guest/workload/recorded-allocations.ts';
 
 /**
@@ -90,7 +90,7 @@ class Comparison {
 
   produced(...values: readonly number[]): void {
     const expected = this.#expected[this.#produced++];
-    const wanted = expected && [expected.pfn, expected.order, expected.migratetype, expected.extra];
+    const wanted = expected && numbersOf(expected);
     if (wanted && values.every((value, index) => value === wanted[index])) this.#equal++;
     else this.#firstDifference ??= { line: expected?.line, expected: wanted, actual: values };
   }
@@ -103,6 +103,11 @@ class Comparison {
       firstDifference: this.#firstDifference,
     };
   }
+}
+
+function numbersOf(event: KmemEvent): number[] {
+  const { pfn, order, migratetype, extra, fallbackType = 0 } = event;
+  return [pfn, order, migratetype, extra, fallbackType];
 }
 
 class TracePlayer implements KmemTrace, TraceStage {
@@ -121,6 +126,7 @@ class TracePlayer implements KmemTrace, TraceStage {
   /** The zone that the emulated allocator took blocks from last. */
   #lastZone: Zone;
   #impossibleFrees = 0;
+  #kswapdRuns = false;
   readonly #balloon: BalloonTurns | undefined;
   /** Recorded PFNs that the recorded balloon holds: 1 at their index. */
   readonly #ballooned: Uint8Array;
@@ -158,11 +164,13 @@ class TracePlayer implements KmemTrace, TraceStage {
         this.#memory.allocator.traceSink = this;
       }
       if (this.#played.has(event)) continue;
+      this.#reclaiming(event.byKswapd === true);
       if (event.kind === 'A') this.#allocationSeen(event);
       else if (event.kind === 'Z') this.#refillSeen(index);
       else if (event.kind === 'F' && !this.#batched.has(event)) this.#free(event);
       else if (event.kind === 'B') index = this.#freeBatch(index);
     }
+    this.#reclaiming(false);
     this.#memory.allocator.traceSink = undefined;
     const { A, Z, D, X } = this.#comparisons;
     return {
@@ -173,6 +181,13 @@ class TracePlayer implements KmemTrace, TraceStage {
       fallbacks: X.tally(),
       impossibleFrees: this.#impossibleFrees,
     };
+  }
+
+  /** ZONE_RECLAIM_ACTIVE: when it began and ended was not recorded, but what kswapd did then. */
+  #reclaiming(byKswapd: boolean): void {
+    if (byKswapd === this.#kswapdRuns) return;
+    this.#kswapdRuns = byKswapd;
+    for (const zone of this.#memory.allocator.zones) zone.reclaimActive = byKswapd;
   }
 
   playNow(event: KmemEvent): void {
@@ -210,7 +225,8 @@ class TracePlayer implements KmemTrace, TraceStage {
   }
 
   mm_page_alloc_extfrag(taken: FallbackTaken): void {
-    this.#comparisons.X.produced(taken.pfn, taken.order, taken.migratetype, taken.fallbackOrder);
+    const { pfn, order, migratetype, fallbackOrder, fallbackMigratetype } = taken;
+    this.#comparisons.X.produced(pfn, order, migratetype, fallbackOrder, fallbackMigratetype);
   }
 
   /**
@@ -233,23 +249,31 @@ class TracePlayer implements KmemTrace, TraceStage {
 
   #allocationSeen(event: KmemEvent): void {
     if (this.#isBalloonRequest(event)) {
-      if (this.#early !== event) this.#balloonTurn('allocated');
-      this.#ahead.allocated--;
-      this.#ballooned[event.pfn] = 1;
+      if (event.pfn !== REFUSED_PFN) this.#balloonHad(event);
     } else if (this.#early !== event) this.#allocate(event);
     this.#early = undefined;
     this.#lastZone.pcp.locked = false;
   }
 
+  #balloonHad(event: KmemEvent): void {
+    if (this.#early !== event) this.#balloonTurn('allocated');
+    this.#ahead.allocated--;
+    this.#ballooned[event.pfn] = 1;
+  }
+
   #allocate(event: KmemEvent): void {
     const { allocator } = this.#memory;
     const pfn = allocator.alloc(event.order, event.extra);
-    this.#comparisons.A.produced(pfn);
+    this.#comparisons.A.produced(pfn < 0 ? REFUSED_PFN : pfn);
     if (pfn < 0) return;
+    if (event.pfn === REFUSED_PFN) {
+      allocator.free(pfn, event.order);
+      return;
+    }
     this.#allocations.had(event.pfn, pfn);
     this.#balloon?.allocated?.(pfn, event.order);
-    const movable = (event.extra & __GFP_MOVABLE) !== 0 && (event.extra & __GFP_NOMEMALLOC) === 0;
-    if (movable) allocator.lruAdd(pfn, event.order);
+    // On the LRU or in the recorded balloon: both count as movable when a pageblock is taken over.
+    if ((event.extra & __GFP_MOVABLE) !== 0) allocator.lruAdd(pfn, event.order);
   }
 
   #free(event: KmemEvent): void {

@@ -27,7 +27,7 @@ import type { GuestConnectionEffects, GuestConnectionEvent } from './guest-conne
 import { guestConnectionMachine } from './guest-connection-machine.ts';
 import { makeHello } from './hello.ts';
 import type { Link, LinkEnd } from './link.ts';
-import { judgeEnd } from './link-end.ts';
+import { judgeEnd, refusalText } from './link-end.ts';
 import type { GuestSession } from './session.ts';
 import { Session } from './session.ts';
 
@@ -330,7 +330,7 @@ export class GuestConnection {
 
   #refusalOf(end: LinkEnd): Refusal {
     const error = asProtocolError(end.reason);
-    if (error === undefined) return { error, code: end.code, text: end.reason };
+    if (error === undefined) return { error, code: end.code, text: refusalText(end) };
     const said = this.#hostSaid;
     const text = said?.[2] === error ? said[3] : PROTOCOL_ERRORS[error].text;
     return { error, code: end.code, text };

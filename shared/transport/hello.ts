@@ -56,18 +56,22 @@ function parseRegions(bytes: Uint8Array): readonly PfnRange[] {
     if (error instanceof ProtocolError) throw new ProtocolError('bad-ram', error.message);
     throw error;
   }
+  const fault = regionsFault(regions);
+  if (fault !== undefined) throw new ProtocolError('bad-ram', fault);
+  return regions;
+}
+
+/** Why no guest can have these RAM regions, none of which is empty; undefined where one can. */
+export function regionsFault(regions: readonly PfnRange[]): string | undefined {
   if (regions.length === 0 || regions.length > MAX_RAM_REGIONS) {
-    throw new ProtocolError('bad-ram', `${regions.length} regions, MAX_RAM_REGIONS`);
+    return `${regions.length} regions, MAX_RAM_REGIONS`;
   }
   let end = 0;
   let pageCount = 0;
   for (const { start, count } of regions) {
-    if (start < end) throw new ProtocolError('bad-ram', `PFN ${start} after ${end}`);
+    if (start < end) return `PFN ${start} after ${end}`;
     end = start + count;
     pageCount += count;
   }
-  if (pageCount > MAX_GUEST_PAGES) {
-    throw new ProtocolError('bad-ram', `${pageCount} pages, MAX_GUEST_PAGES`);
-  }
-  return regions;
+  return pageCount > MAX_GUEST_PAGES ? `${pageCount} pages, MAX_GUEST_PAGES` : undefined;
 }

@@ -1,5 +1,5 @@
 import type { ProtocolErrorName } from '../protocol/errors.ts';
-import { asProtocolError } from '../protocol/errors.ts';
+import { asProtocolError, HTTP_ERRORS, type HttpErrorName } from '../protocol/errors.ts';
 import type { LinkEnd } from './link.ts';
 
 /**
@@ -53,4 +53,11 @@ export function judgeEnd(end: LinkEnd): EndVerdict {
   if (httpStatus >= 400 && httpStatus < 500 && httpStatus !== HTTP_REQUEST_TIMEOUT) return 'final';
   const error = asProtocolError(end.reason);
   return error === undefined ? 'resume' : VERDICTS[error];
+}
+
+/** Why HTTP refused a link, with a sentence for people where the name is one of a Puff host's. */
+export function refusalText({ reason }: LinkEnd): string {
+  const name = reason.split(' ').at(-1) ?? '';
+  if (!Object.hasOwn(HTTP_ERRORS, name)) return reason;
+  return `${reason}: ${HTTP_ERRORS[name as HttpErrorName].text}`;
 }

@@ -14,7 +14,7 @@ import type { Link, LinkEnd, LinkHandlers } from './link.ts';
 import { OUTBOUND_CUT_BYTES } from './outbound.ts';
 import type { TransportCounter } from './transport-counters.ts';
 import type { PuffWebSocket } from './ws-socket.ts';
-import { distrustOf, limitOf } from './ws-socket.ts';
+import { distrustOf, failureText, limitOf } from './ws-socket.ts';
 
 export interface WsLinkOptions {
   readonly socket: PuffWebSocket;
@@ -286,7 +286,7 @@ export class WsLink implements Link {
   /** `ws` closes by itself after an error; only its name and text are kept. */
   #failed(error: Error & { code?: string }): void {
     const limit = limitOf(error);
-    this.#failure = error.message === '' ? (error.code ?? error.name) : error.message;
+    this.#failure = failureText(error, this.#socket.url);
     const distrust = distrustOf(error);
     if (distrust !== undefined) {
       this.#ownEnd ??= { code: 1006, reason: distrust, byPeer: false, untrusted: true };

@@ -45,6 +45,14 @@ export function distrustOf({ code = '', message }: Error & { code?: string }): s
   return message.includes('wrong version number') ? 'there is no TLS at this address' : undefined;
 }
 
+/** What is told of a failed connection; a bare "socket hang up" of Node's helps nobody. */
+export function failureText(error: Error & { code?: string }, url: string): string {
+  if (error.message === '') return error.code ?? error.name;
+  if (error.message !== 'socket hang up') return error.message;
+  const hint = url.startsWith('ws:') ? '; if it has TLS, dial wss://' : '';
+  return `the host hung up without an answer${hint}`;
+}
+
 /** The limit behind an 'error' event of `ws`, or undefined when only the connection failed. */
 export function limitOf(error: Error & { code?: string }): ProtocolErrorName | undefined {
   switch (error.code) {

@@ -5,7 +5,12 @@ import { WebSocket } from 'ws';
 import { answerHostRequest } from '../../host/control/host-verbs.ts';
 import { type RunningHost, type StartHostOptions, startHost } from '../../host/start-host.ts';
 import type { Log } from '../../shared/lib/log.ts';
-import { MAX_CONNECTIONS, MAX_GUESTS } from '../../shared/limits.ts';
+import {
+  MAX_CONNECTIONS,
+  MAX_GUESTS,
+  MAX_QMP_NESTING,
+  MAX_QMP_REQUEST_BYTES,
+} from '../../shared/limits.ts';
 import { writePairs } from '../../shared/protocol/bodies.ts';
 import { encode } from '../../shared/protocol/codec.ts';
 import { type Message, Op, SUBPROTOCOL } from '../../shared/protocol/messages.ts';
@@ -118,6 +123,30 @@ describe('counters', () => {
     expect(answerHostRequest({ ...host, vmm, transportCounters }, request)).toMatchObject({
       transport: { 'bad-path': 1, 'bad-hello': 1, MAX_IDLE_MS: 0, connections_opened: 2 },
       vmm: { guests_added: 0 },
+    });
+  });
+
+  it('have the limits of QMP too, of all guests together, also after they have gone', async () => {
+    const host = await start({ qmpTcp: { host: '127.0.0.1', port: 0 } });
+    const socket = await guestOf(host);
+    say(socket, hello);
+    await expect.poll(() => host.list()[0]?.qmp).toHaveLength(1);
+    const port = Number(host.list()[0]?.qmp?.[0]?.split(':')[1]);
+    const client = connectSocket(port, '127.0.0.1').setEncoding('latin1');
+    client.write('['.repeat(MAX_QMP_NESTING + 1));
+    client.end(`"${'x'.repeat(MAX_QMP_REQUEST_BYTES)}`);
+    const replies: string[] = [];
+    client.on('data', (text: string) => replies.push(text));
+    await once(client, 'close');
+    expect(replies.join('')).toMatch(
+      /nesting depth limit exceeded[\s\S]*token size limit exceeded/,
+    );
+    say(socket, [Op.bye, 'the end']);
+    await expect.poll(() => host.list()).toEqual([]);
+    const { vmm, transportCounters } = host.host;
+    const request = { verb: 'counters' } as const;
+    expect(answerHostRequest({ ...host, vmm, transportCounters }, request)).toMatchObject({
+      qmp: { clients: 1, MAX_QMP_NESTING: 1, MAX_QMP_REQUEST_BYTES: 1, MAX_QMP_WAITING: 0 },
     });
   });
 });

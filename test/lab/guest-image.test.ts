@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -61,6 +62,9 @@ describe('a file that is no image is refused in one line with its name', () => {
     expect(() => readGuestImage(join(folder, 'none'))).toThrow(/none: no such file$/);
     expect(() => readGuestImage(folder)).toThrow(/: is no plain file$/);
     expect(() => readGuestImage('/dev/zero')).toThrow('/dev/zero: is no plain file');
+    const fifo = join(folder, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    expect(() => readGuestImage(fifo)).toThrow(/fifo: is no plain file$/);
   });
 
   it('or larger than a limit, packed or unpacked', () => {

@@ -25,7 +25,7 @@ export const migrateEffects = {
     if (world.pages.tryLock(frame[OLD])) return yes;
     return frame[MAY_WAIT] === 1 ? WAIT : no;
   },
-  /** Atomic by itself. A batch that is under way is not waited for: it may wait for this page. */
+  /** Atomic by itself: mutex_trylock. A batch that is under way is not waited for. */
   lockBalloon: (frame: Frame, world: BalloonWorld) =>
     migrationOf(world, frame[OLD]).tryLock() ? yes : no,
   /** balloon_lock. */

@@ -1,11 +1,4 @@
-import {
-  __GFP_COMP,
-  __GFP_DIRECT_RECLAIM,
-  __GFP_NOMEMALLOC,
-  __GFP_NOWARN,
-  __GFP_RECLAIM,
-  GFP_HIGHUSER_MOVABLE,
-} from '../page/gfp.ts';
+import { __GFP_DIRECT_RECLAIM, GFP_TRANSHUGE, GFP_TRANSHUGE_LIGHT } from '../page/gfp.ts';
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER, PG_ANON_EXCLUSIVE, PG_UPTODATE } from '../space/frames.ts';
 import { RSS, VM_HUGEPAGE, VM_NOHUGEPAGE, type Vma } from '../space/mm-types.ts';
 import { makePte, PMD_HUGE, PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, ptePfn } from '../space/pte.ts';
@@ -13,13 +6,9 @@ import { newPteTable } from '../space/table-pages.ts';
 import { anonFlags } from './anonymous.ts';
 import { addNewToLru, FAULT, type Fault, type FaultResult } from './fault.ts';
 
-/** GFP_TRANSHUGE_LIGHT: gives up where it would have to reclaim or compact. */
-const GFP_TRANSHUGE_LIGHT =
-  (GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOMEMALLOC | __GFP_NOWARN) & ~__GFP_RECLAIM;
-
 /** vma_thp_gfp_mask with defrag=madvise: only who asked for huge pages waits for them. */
 function hugeGfp(vma: Vma): number {
-  return vma.has(VM_HUGEPAGE) ? GFP_TRANSHUGE_LIGHT | __GFP_DIRECT_RECLAIM : GFP_TRANSHUGE_LIGHT;
+  return vma.has(VM_HUGEPAGE) ? GFP_TRANSHUGE : GFP_TRANSHUGE_LIGHT;
 }
 
 /** hugepage_vma_check and transhuge_vma_suitable for the faulting page, and it is written to. */

@@ -54,7 +54,7 @@ export class CompactControl {
   searchOrder: number;
   /** Searches of the free lists that found nothing, one after the other. */
   fastSearchFail = 0;
-  /** Lowest PFN the search for pageblocks found; -1 before one, NO_FAST_START once it is used. */
+  /** Lowest PFN the search for pageblocks found; -1 before one, beyond all PFNs once it is used. */
   fastStartPfn = -1;
   /** Free pages to migrate to. */
   readonly freePages = new Int32Array(MAX_FREE_PAGES);

@@ -26,8 +26,8 @@ export class Kcompactd {
   /** What it was woken for (kcompactd_max_order, kcompactd_highest_zoneidx). */
   #maxOrder = 0;
   #highestZone = HIGHEST_ZONE;
+  /** Ends its sleep; undefined while it works. */
   #timer: unknown;
-  #isSleeping = false;
 
   constructor(compaction: Compaction, scheduler: Scheduler) {
     this.#compaction = compaction;
@@ -43,7 +43,7 @@ export class Kcompactd {
     if (order === 0) return;
     this.#maxOrder = Math.max(this.#maxOrder, order);
     this.#highestZone = Math.min(this.#highestZone, highestZone);
-    if (!this.#isSleeping || !this.#isNodeSuitable()) return;
+    if (this.#timer === undefined || !this.#isNodeSuitable()) return;
     this.#compaction.trace.wakeupKcompactd(order, highestZone);
     this.#scheduler.clock.clearTimeout(this.#timer);
     this.#run(this.#doWork());
@@ -56,22 +56,30 @@ export class Kcompactd {
     return nodeFragmentationScore(allocator.zones) > proactiveness.highMark;
   }
 
+  /** What was wanted while it worked keeps it from falling asleep (kcompactd_work_requested). */
   #sleep(jiffies: number): void {
     this.#compaction.trace.kcompactdSleep();
-    this.#isSleeping = true;
+    if (this.#maxOrder > 0) this.#run(this.#doWork());
+    else this.#sleepOn(jiffies);
+  }
+
+  #sleepOn(jiffies: number): void {
     const { clock } = this.#scheduler;
     const waitMs = timerWaitMs(clock.now(), jiffies);
     this.#timer = clock.setTimeout(() => this.#tick(), waitMs);
   }
 
+  /** What could not be had when it was wanted is tried now; without proactiveness nothing is. */
   #tick(): void {
-    if (this.wantsToCompact) this.#run(this.#compactProactively());
+    if (this.#compaction.proactiveness.value === 0) this.#sleepOn(FRAG_CHECK_INTERVAL_JIFFIES);
+    else if (this.#maxOrder > 0) this.#run(this.#doWork());
+    else if (this.wantsToCompact) this.#run(this.#compactProactively());
     else this.#sleep(FRAG_CHECK_INTERVAL_JIFFIES);
     this.#scheduler.run();
   }
 
   #run(body: Waiting): void {
-    this.#isSleeping = false;
+    this.#timer = undefined;
     this.#scheduler.spawn('kcompactd0', body);
   }
 

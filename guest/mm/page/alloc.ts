@@ -1,6 +1,7 @@
 import { assert } from '../../../shared/lib/assert.ts';
-import { freeOnePage, rmqueueSmallest } from './buddy.ts';
+import { rmqueueSmallest } from './buddy.ts';
 import { rmqueueAny } from './fallback.ts';
+import { PageFreeing } from './free.ts';
 import {
   __GFP_KSWAPD_RECLAIM,
   __GFP_MEMALLOC,
@@ -17,7 +18,6 @@ import {
   gfpMigratetype,
   gfpToAllocFlags,
   gfpZone,
-  MIGRATE_PCPTYPES,
   MIGRATETYPE,
   ZONE,
 } from './gfp.ts';
@@ -26,15 +26,7 @@ import { type MemInfo, memInfo, type NodeLevels } from './mem-info.ts';
 import { PAGE_EVENT } from './page-lifecycle.ts';
 import type { Places } from './page-list.ts';
 import { MAX_ORDER, type PageMap, REFCOUNT_WORD } from './page-map.ts';
-import {
-  drainPagesZone,
-  freeUnrefCommitEach,
-  freeUnrefPageCommit,
-  rmqueuePcplist,
-  roomInPcp,
-  stepBlock,
-  takePcplist,
-} from './pcp.ts';
+import { drainPagesZone, rmqueuePcplist, stepBlock, takePcplist } from './pcp.ts';
 import { pcpAllowedOrder } from './per-cpu-pages.ts';
 import { PagePreparation } from './prepare.ts';
 import type { KmemTrace, Tracepoints } from './tracepoints.ts';
@@ -55,11 +47,6 @@ export interface AllocatorOptions {
   readonly zones: readonly Zone[];
   readonly trace: Tracepoints;
   readonly hooks?: AllocatorHooks;
-}
-
-/** Whose per-CPU list takes a frame of a pageblock of `migratetype`. */
-function pcpType(migratetype: number): number {
-  return migratetype < MIGRATE_PCPTYPES ? migratetype : MIGRATETYPE.movable;
 }
 
 /** The request being served; one is enough, since nothing here waits. */
@@ -84,13 +71,12 @@ export class PageAllocator {
   readonly zones: readonly Zone[];
   /** Frames in use by kind, kept by whoever uses them; they enter MemAvailable. */
   readonly levels: NodeLevels = { fileLru: 0, filePages: 0, slabReclaimable: 0 };
-  /** vmstat's pgfree: frames freed. */
-  pgfree = 0;
   #balloonGfp = GFP_BALLOON;
   readonly #trace: Tracepoints;
   readonly #hooks: AllocatorHooks;
   readonly #request = new Request();
   readonly #preparation: PagePreparation;
+  readonly #freeing: PageFreeing;
 
   constructor(options: AllocatorOptions) {
     this.zones = options.zones;
@@ -98,6 +84,7 @@ export class PageAllocator {
     this.#trace = options.trace;
     this.#hooks = options.hooks ?? {};
     this.#preparation = new PagePreparation(this.pages, options.trace);
+    this.#freeing = new PageFreeing({ ...options, preparation: this.#preparation });
   }
 
   /** Sends the kmem trace events of this guest to `sink`; undefined turns them off. */
@@ -229,48 +216,12 @@ export class PageAllocator {
 
   /** free_the_page: takes a block that nobody refers to any more off the LRU and frees it. */
   freeUnreferenced(pfn: number): void {
-    const order = this.pages.allocOrder(pfn);
-    const zone = this.zoneOf(pfn);
-    const migratetype = this.#preparation.toFree(zone, pfn, order);
-    if (pcpAllowedOrder(order)) this.#freeUnrefPage(zone, pfn, order, migratetype);
-    else this.#freeOne(zone, pfn, order, migratetype);
+    this.#freeing.one(pfn);
   }
 
-  /**
-   * freeUnreferenced for the frames at places `from` to before `to` of `pfns`, one after the other.
-   * Frames of one zone and migratetype are put on their per-CPU list together, up to the one that
-   * makes it too long.
-   */
+  /** freeUnreferenced for the frames at places `from` to before `to` of `pfns`, in this order. */
   freeUnreferencedEach(pfns: Int32Array, from: number, to: number): void {
-    for (let at = from; at < to; ) {
-      const next = this.#prepareAlike(pfns, at, to);
-      if (next > at) {
-        const zone = this.zoneOf(pfns[at]);
-        const listType = pcpType(this.pages.blockType(pfns[at]));
-        this.pgfree += next - at;
-        freeUnrefCommitEach(zone, listType, { pfns, from: at, to: next });
-        at = next;
-      } else {
-        this.freeUnreferenced(pfns[at++]);
-      }
-    }
-  }
-
-  /** Prepares frames that can go to a per-CPU list together; the place after the last of them. */
-  #prepareAlike(pfns: Int32Array, from: number, to: number): number {
-    const { pages } = this;
-    const zone = this.zoneOf(pfns[from]);
-    const migratetype = pages.blockType(pfns[from]);
-    if (migratetype === MIGRATETYPE.isolate || zone.pcp.locked) return from;
-    const end = Math.min(to, from + roomInPcp(zone));
-    let at = from;
-    for (; at < end; at++) {
-      const pfn = pfns[at];
-      if (pages.blockType(pfn) !== migratetype || pages.allocOrder(pfn) > 0) break;
-      if (this.zoneOf(pfn) !== zone) break;
-      this.#preparation.toFree(zone, pfn, 0);
-    }
-    return at;
+    this.#freeing.each(pfns, from, to);
   }
 
   /**
@@ -278,24 +229,7 @@ export class PageAllocator {
    * first, then go to the per-CPU lists in the order given.
    */
   freeList(pfns: Int32Array, count: number): void {
-    const { words } = this.pages;
-    for (let index = 0; index < count; index++) {
-      const pfn = pfns[index];
-      const at = (pfn << 2) + REFCOUNT_WORD;
-      assert(words[at] === 1, 'a batched free takes the last reference');
-      words[at] = 0;
-      const zone = this.zoneOf(pfn);
-      const migratetype = this.#preparation.toFree(zone, pfn, 0);
-      if (migratetype === MIGRATETYPE.isolate) this.#freeOne(zone, pfn, 0, migratetype);
-    }
-    for (let index = 0; index < count; index++) {
-      const pfn = pfns[index];
-      const zone = this.zoneOf(pfn);
-      const migratetype = this.pages.cachedType(pfn);
-      if (migratetype === MIGRATETYPE.isolate) continue;
-      if (!zone.pcp.locked) this.#trace.sink?.mm_page_free_batched(pfn);
-      this.#freeUnrefPage(zone, pfn, 0, migratetype);
-    }
+    this.#freeing.list(pfns, count);
   }
 
   /** The frames count as mapped or cached from now on; freeing them ends it. */
@@ -349,6 +283,11 @@ export class PageAllocator {
   /** adjust_managed_page_count. */
   adjustManagedPageCount(pfn: number, delta: number): void {
     this.zoneOf(pfn).managedPages += delta;
+  }
+
+  /** vmstat's pgfree: frames freed. */
+  get pgfree(): number {
+    return this.#freeing.pgfree;
   }
 
   /** vmstat's pgalloc: frames handed out. */
@@ -436,7 +375,7 @@ export class PageAllocator {
     if (pfn >= 0) zone.pgalloc += 1 << order;
     if (zone.boostedWatermark) {
       zone.boostedWatermark = false;
-      this.#hooks.wakeKswapd?.(zone, 0, request.gfp, zone.index);
+      this.#hooks.wakeKswapd?.(zone, 0, 0, zone.index);
     }
     return pfn;
   }
@@ -456,25 +395,5 @@ export class PageAllocator {
     stepBlock(zone, pfn, order, PAGE_EVENT.take);
     zone.modFreePages(-(1 << order));
     return pfn;
-  }
-
-  /**
-   * free_unref_page: to the per-CPU lists unless the pageblock is isolated or they are locked.
-   * Frames of highatomic pageblocks go to the movable list, so that they can be had back.
-   */
-  #freeUnrefPage(zone: Zone, pfn: number, order: number, migratetype: number): void {
-    if (migratetype === MIGRATETYPE.isolate || zone.pcp.locked) {
-      this.#freeOne(zone, pfn, order, migratetype);
-      return;
-    }
-    this.pgfree += 1 << order;
-    freeUnrefPageCommit(zone, pfn, order, pcpType(migratetype));
-  }
-
-  /** free_one_page. */
-  #freeOne(zone: Zone, pfn: number, order: number, migratetype: number): void {
-    this.pgfree += 1 << order;
-    stepBlock(zone, pfn, order, PAGE_EVENT.merge);
-    freeOnePage(zone, pfn, order, migratetype);
   }
 }

@@ -171,3 +171,8 @@ function boostWatermark(zone: Zone): boolean {
   zone.watermarkBoost = Math.min(zone.watermarkBoost + PAGEBLOCK_PAGES, limit);
   return true;
 }
+
+/** What kswapd does in the end, whether or not it could reclaim anything: the boosts are over. */
+export function endBoosts(zones: readonly Zone[], highestZone: number): void {
+  for (const zone of zones) if (zone.index <= highestZone) zone.watermarkBoost = 0;
+}

@@ -1,7 +1,9 @@
 import * as gfp from './gfp.ts';
 
 /** Names in the order in which the kernel's trace events look for them: most bits first. */
-const NAMES = [
+const NAMES: readonly (readonly [name: string, mask: number])[] = [
+  ['GFP_TRANSHUGE', gfp.GFP_TRANSHUGE],
+  ['GFP_TRANSHUGE_LIGHT', gfp.GFP_TRANSHUGE_LIGHT],
   ['GFP_HIGHUSER_MOVABLE', gfp.GFP_HIGHUSER_MOVABLE],
   ['GFP_HIGHUSER', gfp.GFP_HIGHUSER],
   ['GFP_USER', gfp.GFP_USER],
@@ -9,6 +11,7 @@ const NAMES = [
   ['GFP_KERNEL', gfp.GFP_KERNEL],
   ['GFP_NOFS', gfp.GFP_NOFS],
   ['GFP_ATOMIC', gfp.GFP_ATOMIC],
+  ['GFP_NOIO', gfp.GFP_NOIO],
   ['GFP_NOWAIT', gfp.GFP_NOWAIT],
   ['GFP_DMA', gfp.__GFP_DMA],
   ['__GFP_HIGHMEM', gfp.__GFP_HIGHMEM],
@@ -34,7 +37,14 @@ const NAMES = [
   ['__GFP_RECLAIM', gfp.__GFP_RECLAIM],
   ['__GFP_DIRECT_RECLAIM', gfp.__GFP_DIRECT_RECLAIM],
   ['__GFP_KSWAPD_RECLAIM', gfp.__GFP_KSWAPD_RECLAIM],
-] as const;
+  ['__GFP_ZEROTAGS', gfp.__GFP_ZEROTAGS],
+];
+const MASKS: ReadonlyMap<string, number> = new Map(NAMES);
+
+/** What is printed where there are no flags. */
+const NONE = 'none';
+/** Flags without a name are printed together, last. */
+const NAMELESS = /^0x([0-9a-f]{1,7})$/;
 
 /** show_gfp_flags: 'GFP_KERNEL|__GFP_ZERO'. */
 export function gfpText(flags: number): string {
@@ -45,5 +55,21 @@ export function gfpText(flags: number): string {
     names.push(name);
     left &= ~mask;
   }
-  return names.length === 0 ? 'none' : names.join('|');
+  if (left !== 0) names.push(`0x${left.toString(16)}`);
+  return names.length === 0 ? NONE : names.join('|');
+}
+
+/** The flags that gfpText names so, or the first name that is none. */
+export function gfpFromText(
+  text: string,
+): { readonly flags: number } | { readonly unknown: string } {
+  if (text === NONE) return { flags: 0 };
+  let flags = 0;
+  for (const name of text.split('|')) {
+    const nameless = NAMELESS.exec(name);
+    const mask = nameless === null ? MASKS.get(name) : Number.parseInt(nameless[1], 16);
+    if (mask === undefined) return { unknown: name };
+    flags |= mask;
+  }
+  return { flags };
 }

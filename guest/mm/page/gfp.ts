@@ -25,54 +25,24 @@ export const __GFP_NOMEMALLOC = 0x80000;
 export const __GFP_HARDWALL = 0x100000;
 export const __GFP_THISNODE = 0x200000;
 export const __GFP_ACCOUNT = 0x400000;
+export const __GFP_ZEROTAGS = 0x800000;
 
 export const __GFP_RECLAIM = __GFP_DIRECT_RECLAIM | __GFP_KSWAPD_RECLAIM;
 export const GFP_NOWAIT = __GFP_KSWAPD_RECLAIM;
 export const GFP_ATOMIC = __GFP_HIGH | __GFP_ATOMIC | __GFP_KSWAPD_RECLAIM;
+export const GFP_NOIO = __GFP_RECLAIM;
 export const GFP_NOFS = __GFP_RECLAIM | __GFP_IO;
 export const GFP_KERNEL = __GFP_RECLAIM | __GFP_IO | __GFP_FS;
 export const GFP_KERNEL_ACCOUNT = GFP_KERNEL | __GFP_ACCOUNT;
 export const GFP_USER = GFP_KERNEL | __GFP_HARDWALL;
 export const GFP_HIGHUSER = GFP_USER | __GFP_HIGHMEM;
 export const GFP_HIGHUSER_MOVABLE = GFP_HIGHUSER | __GFP_MOVABLE;
+/** For huge pages: gives up where it would have to reclaim or compact. */
+export const GFP_TRANSHUGE_LIGHT =
+  (GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOMEMALLOC | __GFP_NOWARN) & ~__GFP_RECLAIM;
+export const GFP_TRANSHUGE = GFP_TRANSHUGE_LIGHT | __GFP_DIRECT_RECLAIM;
 /** balloon_page_alloc (3.12 of the facts). */
 export const GFP_BALLOON = GFP_HIGHUSER_MOVABLE | __GFP_NOMEMALLOC | __GFP_NORETRY | __GFP_NOWARN;
-
-/** Names as the kernel prints them in trace events. */
-export const GFP_NAMES: Readonly<Record<string, number>> = {
-  __GFP_DMA,
-  __GFP_HIGHMEM,
-  __GFP_DMA32,
-  __GFP_MOVABLE,
-  __GFP_RECLAIMABLE,
-  __GFP_HIGH,
-  __GFP_IO,
-  __GFP_FS,
-  __GFP_ZERO,
-  __GFP_ATOMIC,
-  __GFP_DIRECT_RECLAIM,
-  __GFP_KSWAPD_RECLAIM,
-  __GFP_RECLAIM,
-  __GFP_WRITE,
-  __GFP_NOWARN,
-  __GFP_RETRY_MAYFAIL,
-  __GFP_NOFAIL,
-  __GFP_NORETRY,
-  __GFP_MEMALLOC,
-  __GFP_COMP,
-  __GFP_NOMEMALLOC,
-  __GFP_HARDWALL,
-  __GFP_THISNODE,
-  __GFP_ACCOUNT,
-  GFP_NOWAIT,
-  GFP_ATOMIC,
-  GFP_NOFS,
-  GFP_KERNEL,
-  GFP_KERNEL_ACCOUNT,
-  GFP_USER,
-  GFP_HIGHUSER,
-  GFP_HIGHUSER_MOVABLE,
-};
 
 export const MIGRATETYPE = {
   unmovable: 0,
@@ -118,7 +88,7 @@ export const ALLOC_NON_BLOCK = 0x10;
 /** Same bit as __GFP_HIGH (was ALLOC_HIGH). */
 export const ALLOC_MIN_RESERVE = 0x20;
 export const ALLOC_NOFRAGMENT = 0x100;
-/** High-order and cannot wait: may use the highatomic reserve. */
+/** High-order, cannot wait and __GFP_HIGH: may use the highatomic reserve. */
 export const ALLOC_HIGHATOMIC = 0x200;
 /** Same bit as __GFP_KSWAPD_RECLAIM. */
 export const ALLOC_KSWAPD = 0x800;
@@ -128,6 +98,7 @@ export const ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_OOM;
 export function gfpToAllocFlags(gfp: number, order: number): number {
   let flags = ALLOC_WMARK_MIN | (gfp & (__GFP_HIGH | __GFP_KSWAPD_RECLAIM));
   const harder = (gfp & __GFP_DIRECT_RECLAIM) === 0 && (gfp & __GFP_NOMEMALLOC) === 0;
-  if (harder) flags |= order > 0 ? ALLOC_NON_BLOCK | ALLOC_HIGHATOMIC : ALLOC_NON_BLOCK;
-  return flags;
+  if (!harder) return flags;
+  flags |= ALLOC_NON_BLOCK;
+  return order > 0 && (flags & ALLOC_MIN_RESERVE) !== 0 ? flags | ALLOC_HIGHATOMIC : flags;
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { assert } from '../../../shared/lib/assert.ts';
 import type { PfnRange } from '../../../shared/lib/pfn-ranges.ts';
 import { addToFreeListTail } from './free-area.ts';
-import { MIGRATE_PCPTYPES, MIGRATETYPE_NAMES, WMARK, ZONES } from './gfp.ts';
+import { MIGRATE_PCPTYPES, MIGRATETYPE, MIGRATETYPE_NAMES, WMARK, ZONES } from './gfp.ts';
 import { PAGE_EVENT, PAGE_STATE } from './page-lifecycle.ts';
 import { listAddTail } from './page-list.ts';
 import {
@@ -10,6 +10,7 @@ import {
   ALLOC_ORDER_SHIFT,
   DETAILS_WORD,
   MAX_ORDER,
+  PAGEBLOCK_PAGES,
   PageMap,
   REFCOUNT_WORD,
 } from './page-map.ts';
@@ -110,7 +111,7 @@ function fillZone(zone: Zone, dump: ZoneDump): void {
   zone.watermark.set(dump.watermark);
   zone.lowmemReserve.set(dump.lowmem_reserve.slice(0, ZONES));
   zone.watermarkBoost = dump.watermark_boost ?? 0;
-  zone.nrReservedHighatomic = dump.nr_reserved_highatomic ?? 0;
+  zone.nrReservedHighatomic = dump.nr_reserved_highatomic ?? reservedHighatomic(zone);
   zone.boostedWatermark = ((dump.flags ?? 0) & 1) !== 0;
   zone.reclaimActive = ((dump.flags ?? 0) & 2) !== 0;
   fillCompaction(zone, dump);
@@ -120,6 +121,15 @@ function fillZone(zone: Zone, dump: ZoneDump): void {
   zone.foldStats();
   zone.statThreshold = normalThreshold(zone.presentPages);
   assert(zone.watermark[WMARK.min] > 0, 'a populated zone has watermarks');
+}
+
+/** The reserve of a dump that does not tell it: it is made of whole pageblocks. */
+function reservedHighatomic(zone: Zone): number {
+  let reserved = 0;
+  for (let pfn = zone.startPfn; pfn < zone.endPfn; pfn += PAGEBLOCK_PAGES) {
+    if (zone.pages.blockType(pfn) === MIGRATETYPE.highatomic) reserved += PAGEBLOCK_PAGES;
+  }
+  return reserved;
 }
 
 function fillCompaction({ compact }: Zone, dump: ZoneDump): void {

@@ -1,5 +1,5 @@
 import type { Waiting } from '../../sched/scheduler.ts';
-import { gfpZone } from '../page/gfp.ts';
+import { __GFP_IO, gfpZone } from '../page/gfp.ts';
 import { PAGE_ALLOC_COSTLY_ORDER } from '../page/per-cpu-pages.ts';
 import type { Asking } from '../space/alloc-pages.ts';
 import type { ReclaimNode } from './reclaim-node.ts';
@@ -48,8 +48,8 @@ function* shrinkZones(shrinker: NodeShrinker, sc: ScanControl): Waiting {
   for (let index = sc.highestZone; index >= 0; index--) {
     const zone = node.zones[index];
     if (!zone.populated) continue;
-    const isCostly = sc.order > PAGE_ALLOC_COSTLY_ORDER;
-    if (isCostly && node.compaction.isReady(zone, sc.order, sc.highestZone)) {
+    const mayCompact = sc.order > PAGE_ALLOC_COSTLY_ORDER && (sc.gfp & __GFP_IO) !== 0;
+    if (mayCompact && node.compaction.isReady(zone, sc.order, sc.highestZone)) {
       sc.compactionReady = true;
       continue;
     }

@@ -2,7 +2,7 @@ import { setup } from 'xstate';
 import { compileLifecycle } from '../../../shared/lifecycle/compile.ts';
 import { type Flow, runFlow } from '../../sched/flow.ts';
 import { HZ, timerWaitMs } from '../../sched/jiffies.ts';
-import { type Waiting, WaitQueue } from '../../sched/scheduler.ts';
+import { type Task, type Waiting, WaitQueue } from '../../sched/scheduler.ts';
 import { __GFP_DIRECT_RECLAIM, GFP_KERNEL, ZONES } from '../page/gfp.ts';
 import { PAGEBLOCK_ORDER } from '../page/page-map.ts';
 import { zoneWatermarkOk } from '../page/watermark.ts';
@@ -83,9 +83,8 @@ export class Kswapd {
   readonly #node: ReclaimNode;
   readonly #options: KswapdOptions;
   readonly #nap = new WaitQueue('kswapd naps');
-  #task: 'none' | 'awake' | 'naps' = 'none';
-  /** It stands at a named place, and not because others may run as well. */
-  #isWaiting = false;
+  /** The run at hand, or the last one. */
+  #task: Task | undefined;
   /** What it is wanted for (kswapd_order, kswapd_highest_zoneidx). */
   #order = 0;
   #highestZone = NO_ZONE;
@@ -101,14 +100,14 @@ export class Kswapd {
 
   /** kswapd_is_running: it has the CPU or wants it. */
   get isRunning(): boolean {
-    return this.#task === 'awake' && !this.#isWaiting;
+    return this.#isUp && this.#task?.waitingAt === undefined;
   }
 
   /** wakeup_kswapd: a request of this order found `highestZone` and those below short. */
   wakeup(order: number, gfp: number, highestZone: number): void {
     this.#highestZone = Math.max(this.#highestZone, highestZone);
     this.#order = Math.max(this.#order, order);
-    if (this.#task === 'awake') return;
+    if (this.#isUp && !this.#nap.isActive) return;
     const isHopeless = this.#node.kswapdFailures >= MAX_RECLAIM_RETRIES;
     const isContent = this.#isBalanced(order, highestZone) && !this.#isBoosted(highestZone);
     if (isHopeless || isContent) {
@@ -117,19 +116,17 @@ export class Kswapd {
       return;
     }
     const { scheduler } = this.#node;
-    if (this.#task === 'naps') scheduler.wake(this.#nap);
-    else scheduler.spawn('kswapd0', this.#run());
-    this.#task = 'awake';
+    if (this.#isUp) scheduler.wake(this.#nap);
+    else this.#task = scheduler.spawn('kswapd0', this.#run());
+  }
+
+  /** It has a task: it may nap or wait, but it is not asleep for good. */
+  get #isUp(): boolean {
+    return this.#task !== undefined && !this.#task.ended;
   }
 
   *#run(): Waiting {
-    const run = runFlow(KSWAPD, this);
-    for (let step = run.next(); step.done !== true; step = run.next()) {
-      this.#isWaiting = step.value !== 0;
-      yield step.value;
-      this.#isWaiting = false;
-    }
-    this.#task = 'none';
+    yield* runFlow(KSWAPD, this);
   }
 
   read(): number {
@@ -152,7 +149,8 @@ export class Kswapd {
     return KSWAPD_EVENT.rest;
   }
 
-  rest(): number {
+  /** The tests of kswapd_try_to_sleep, before and after the nap. */
+  trySleep(): number {
     if (this.#maySleep()) return KSWAPD_EVENT.balanced;
     this.#node.spaces.vmstat.kswapd_high_wmark_hit_quickly++;
     return KSWAPD_EVENT.unbalanced;
@@ -161,21 +159,13 @@ export class Kswapd {
   *napFor(): Waiting<number> {
     this.#options.resetSkipHints();
     this.#options.wakeKcompactd(this.#allocOrder, this.#zone);
-    this.#task = 'naps';
     const napMs = timerWaitMs(this.#node.scheduler.clock.now(), NAP_JIFFIES);
     const isWoken = yield* this.#node.sleep(this.#nap, napMs);
-    this.#task = 'awake';
     if (!isWoken) return KSWAPD_EVENT.quiet;
     if (this.#highestZone === NO_ZONE) this.#highestZone = this.#zone;
     this.#order = Math.max(this.#order, this.#reclaimOrder);
     this.#node.spaces.vmstat.kswapd_low_wmark_hit_quickly++;
     return KSWAPD_EVENT.woken;
-  }
-
-  leave(): number {
-    if (this.#maySleep()) return KSWAPD_EVENT.balanced;
-    this.#node.spaces.vmstat.kswapd_high_wmark_hit_quickly++;
-    return KSWAPD_EVENT.unbalanced;
   }
 
   /** prepare_kswapd_sleep. */
@@ -280,9 +270,9 @@ const KSWAPD: Flow<Kswapd> = {
     (kswapd) => kswapd.read(),
     (kswapd) => kswapd.balance(),
     (kswapd) => kswapd.lookAgain(),
-    (kswapd) => kswapd.rest(),
+    (kswapd) => kswapd.trySleep(),
     (kswapd) => kswapd.napFor(),
-    (kswapd) => kswapd.leave(),
+    (kswapd) => kswapd.trySleep(),
     undefined,
   ],
 };

@@ -1,8 +1,7 @@
 import { assert } from '../../../shared/lib/assert.ts';
 import type { PageAllocator } from '../page/alloc.ts';
-import { ZONES } from '../page/gfp.ts';
 import { PAGE_EVENT, PAGE_STATE } from '../page/page-lifecycle.ts';
-import { listAdd, listAddTail, listDel, listPrevious } from '../page/page-list.ts';
+import { listAdd, listDel, listPrevious } from '../page/page-list.ts';
 import { zoneIndexOf } from '../page/zone.ts';
 import {
   type Frames,
@@ -14,54 +13,31 @@ import {
   PG_SWAPBACKED,
   PG_UNEVICTABLE,
 } from '../space/frames.ts';
-import type { Vmstat, VmstatName } from '../vmstat.ts';
+import type { Vmstat } from '../vmstat.ts';
+import { LruLists, type LruListsOptions } from './lru-lists.ts';
 import { PageVec } from './page-vec.ts';
 
-/** The lists of a node, by number. */
-export const LRU = {
-  inactiveAnon: 0,
-  activeAnon: 1,
-  inactiveFile: 2,
-  activeFile: 3,
-  unevictable: 4,
-} as const;
 /** Pages freed at a time: no more than the batches of PageRefs hold. */
 const RELEASE_BATCH = 256;
-const LIST_NAMES = [
-  'nr_inactive_anon',
-  'nr_active_anon',
-  'nr_inactive_file',
-  'nr_active_file',
-  'nr_unevictable',
-] as const satisfies readonly VmstatName[];
 
-export interface LruOptions {
-  readonly frames: Frames;
-  readonly allocator: PageAllocator;
-  readonly vmstat: Vmstat;
+export interface LruOptions extends LruListsOptions {
   /** release_pages: drops one reference of each page. */
   readonly release: (pfns: Int32Array, count: number) => void;
 }
 
 /**
  * The LRU lists of the one node as Linux 6.1 keeps them: new pages wait in a batch of 15 that holds
- * a reference of each, then become the first of their inactive list. A huge page is one node of
- * a list and counts as 512. Unevictable pages are counted but on no list: the words of their links
- * hold how many locked VMAs map them (mlock_count).
+ * a reference of each, then become the first of their inactive list.
  *
  * Not emulated: multi-generation LRU, memory control groups, the batches for deactivation, lazy
  * free, rotation and mlock (what they do happens at once), working-set detection.
  */
 export class Lru {
-  /** Pages on each list. */
-  readonly sizes = new Int32Array(LIST_NAMES.length);
-  /** The same by zone: lists of a zone side by side (NR_ZONE_LRU_BASE). */
-  readonly #zoneSizes = new Int32Array(LIST_NAMES.length * ZONES);
+  readonly lists: LruLists;
   readonly #frames: Frames;
   readonly #allocator: PageAllocator;
   readonly #vmstat: Vmstat;
   readonly #release: (pfns: Int32Array, count: number) => void;
-  readonly #heads: number;
   readonly #toAdd = new PageVec();
   readonly #toActivate = new PageVec();
   readonly #one = new Int32Array(1);
@@ -71,24 +47,7 @@ export class Lru {
     this.#allocator = options.allocator;
     this.#vmstat = options.vmstat;
     this.#release = options.release;
-    this.#heads = options.allocator.pages.newLists(LIST_NAMES.length);
-  }
-
-  /** Node number of a list, for those who walk it; the unevictable list is always empty. */
-  list(lru: number): number {
-    return this.#heads + lru;
-  }
-
-  /** Pages on a list that are of this zone. */
-  sizeOf(lru: number, zone: number): number {
-    return this.#zoneSizes[zone * LIST_NAMES.length + lru];
-  }
-
-  /** lruvec_lru_size: pages on a list that are of this zone or a lower one. */
-  sizeUpTo(lru: number, highestZone: number): number {
-    let size = 0;
-    for (let zone = 0; zone <= highestZone; zone++) size += this.sizeOf(lru, zone);
-    return size;
+    this.lists = new LruLists(options);
   }
 
   /** PageLRU. */
@@ -141,17 +100,6 @@ export class Lru {
     if (full || frames.order(pfn) > 0) this.#drainActivate();
   }
 
-  /** The part of __page_cache_release for a page whose last reference goes: off its list. */
-  unlink(pfn: number): void {
-    const lru = this.#lruOf(pfn);
-    const { words } = this.#frames;
-    if (lru === LRU.unevictable) {
-      words[pfn << 2] = 0;
-      words[(pfn << 2) + 1] = 0;
-    } else listDel(words, pfn);
-    this.#count(lru, pfn, -this.#frames.pageCount(pfn));
-  }
-
   /**
    * folio_isolate_lru with NR_ISOLATED: the caller gets a reference and the page to itself. False
    * when somebody else has it, or it is in a batch.
@@ -159,7 +107,7 @@ export class Lru {
   isolate(pfn: number): boolean {
     if (!this.has(pfn)) return false;
     const frames = this.#frames;
-    this.unlink(pfn);
+    this.lists.del(pfn);
     this.#stepLruDel(pfn);
     frames.get(pfn);
     frames.set(pfn, PG_ISOLATED);
@@ -174,7 +122,7 @@ export class Lru {
    */
   isolateFromEnd(lru: number, count: number, highestZone: number, taken: number[]): number {
     const { words } = this.#frames;
-    const list = this.#heads + lru;
+    const list = this.lists.head(lru);
     const skipped: number[] = [];
     let scanned = 0;
     let passed = 0;
@@ -213,7 +161,7 @@ export class Lru {
         continue;
       }
       this.#allocator.lruAdd(pfn, frames.order(pfn));
-      this.#link(pfn);
+      this.lists.add(pfn);
       this.#one[0] = pfn;
       this.#release(this.#one, 1);
     }
@@ -233,11 +181,9 @@ export class Lru {
     const frames = this.#frames;
     const isBusy = frames.has(pfn, PG_DIRTY | PG_UNEVICTABLE) || frames.isLocked(pfn);
     if (!this.has(pfn) || isBusy) return;
-    this.unlink(pfn);
+    this.lists.del(pfn);
     frames.clear(pfn, PG_ACTIVE);
-    const lru = this.#lruOf(pfn);
-    listAddTail(frames.words, pfn, this.#heads + lru);
-    this.#count(lru, pfn, frames.pageCount(pfn));
+    this.lists.addTail(pfn);
     this.#vmstat.pgrotated += frames.pageCount(pfn);
   }
 
@@ -271,7 +217,7 @@ export class Lru {
       frames.words[(pfn << 2) + 1]++;
       return;
     }
-    this.unlink(pfn);
+    this.lists.del(pfn);
     this.#linkNew(pfn);
   }
 
@@ -291,10 +237,10 @@ export class Lru {
     this.#vmstat.nr_mlock -= frames.pageCount(pfn);
     this.#vmstat.unevictable_pgs_munlocked += frames.pageCount(pfn);
     if (!listed) return;
-    this.unlink(pfn);
+    this.lists.del(pfn);
     frames.clear(pfn, PG_UNEVICTABLE);
     this.#vmstat.unevictable_pgs_rescued += frames.pageCount(pfn);
-    this.#link(pfn);
+    this.lists.add(pfn);
   }
 
   /** clear_page_mlock for a page that is freed while it is locked. */
@@ -302,14 +248,6 @@ export class Lru {
     if (!this.#frames.testAndClear(pfn, PG_MLOCKED)) return;
     this.#vmstat.nr_mlock -= this.#frames.pageCount(pfn);
     this.#vmstat.unevictable_pgs_munlocked += this.#frames.pageCount(pfn);
-  }
-
-  /** lru_add_page_tail: a frame of a huge page that is split, next to its head on the list. */
-  addSplitFrame(pfn: number, head: number): void {
-    const lru = this.#lruOf(pfn);
-    const { words } = this.#frames;
-    if (lru === LRU.unevictable) words[(pfn << 2) + 1] = words[(head << 2) + 1];
-    else listAddTail(words, pfn, head);
   }
 
   /** lru_add_fn for everything in the batch; then its references go. */
@@ -332,9 +270,9 @@ export class Lru {
     for (let index = 0; index < batch.count; index++) {
       const pfn = batch.pfns[index];
       if (!this.has(pfn) || frames.has(pfn, PG_ACTIVE | PG_UNEVICTABLE)) continue;
-      this.unlink(pfn);
+      this.lists.del(pfn);
       frames.set(pfn, PG_ACTIVE);
-      this.#link(pfn);
+      this.lists.add(pfn);
       this.#vmstat.pgactivate += frames.pageCount(pfn);
     }
     this.#releaseBatch(batch);
@@ -357,31 +295,7 @@ export class Lru {
     } else if (wasUnevictable) {
       this.#vmstat.unevictable_pgs_rescued += frames.pageCount(pfn);
     }
-    this.#link(pfn);
-  }
-
-  #link(pfn: number): void {
-    const lru = this.#lruOf(pfn);
-    const { words } = this.#frames;
-    if (lru === LRU.unevictable) words[(pfn << 2) + 1] = 1;
-    else listAdd(words, pfn, this.#heads + lru);
-    this.#count(lru, pfn, this.#frames.pageCount(pfn));
-  }
-
-  /** folio_lru_list. */
-  #lruOf(pfn: number): number {
-    const flags = this.#frames.flags(pfn);
-    if ((flags & PG_UNEVICTABLE) !== 0) return LRU.unevictable;
-    const base = (flags & PG_SWAPBACKED) !== 0 ? LRU.inactiveAnon : LRU.inactiveFile;
-    return (flags & PG_ACTIVE) !== 0 ? base + 1 : base;
-  }
-
-  #count(lru: number, pfn: number, delta: number): void {
-    this.sizes[lru] += delta;
-    this.#zoneSizes[zoneIndexOf(pfn) * LIST_NAMES.length + lru] += delta;
-    this.#vmstat[LIST_NAMES[lru]] += delta;
-    const isFile = lru === LRU.inactiveFile || lru === LRU.activeFile;
-    if (isFile) this.#allocator.levels.fileLru += delta;
+    this.lists.add(pfn);
   }
 
   #countIsolated(pfn: number, delta: number): void {

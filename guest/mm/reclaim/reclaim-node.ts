@@ -74,7 +74,7 @@ export class ReclaimNode {
   noteCost(isFile: boolean, pages: number): void {
     if (isFile) this.fileCost += pages;
     else this.anonCost += pages;
-    const { sizes } = this.spaces.lru;
+    const { sizes } = this.spaces.lru.lists;
     const lruSize = sizes[0] + sizes[1] + sizes[2] + sizes[3];
     if (this.anonCost + this.fileCost <= lruSize >> 2) return;
     this.anonCost >>= 1;

@@ -1,4 +1,4 @@
-import { LRU } from './lru.ts';
+import { LRU } from './lru-lists.ts';
 import type { ReclaimNode } from './reclaim-node.ts';
 import { DEACTIVATE_ANON, DEACTIVATE_FILE, type ScanControl } from './scan-control.ts';
 
@@ -19,7 +19,7 @@ type ScanBalance = 'equal' | 'fraction' | 'anon' | 'file';
  * the gibibytes of both?
  */
 export function inactiveIsLow(node: ReclaimNode, inactiveLru: number): boolean {
-  const { sizes } = node.spaces.lru;
+  const { sizes } = node.spaces.lru.lists;
   const inactive = sizes[inactiveLru];
   const active = sizes[inactiveLru + 1];
   const gib = (inactive + active) >> GIB_SHIFT;
@@ -32,7 +32,7 @@ export function inactiveIsLow(node: ReclaimNode, inactiveLru: number): boolean {
  * (workingset), which let active lists become shorter.
  */
 export function prepareScanCount(node: ReclaimNode, sc: ScanControl): void {
-  const { sizes } = node.spaces.lru;
+  const { sizes } = node.spaces.lru.lists;
   sc.anonCost = node.anonCost;
   sc.fileCost = node.fileCost;
   const anonBit = sc.forceDeactivate || inactiveIsLow(node, LRU.inactiveAnon) ? DEACTIVATE_ANON : 0;
@@ -60,7 +60,7 @@ export function getScanCount(node: ReclaimNode, sc: ScanControl, counts: Int32Ar
   const file = Math.floor(((200 - SWAPPINESS) * (anonCost + fileCost + 1)) / (fileCost + 1));
   for (const lru of EVICTABLE) {
     const isFile = lru >= LRU.inactiveFile;
-    let scan = node.spaces.lru.sizeUpTo(lru, sc.highestZone) >> sc.priority;
+    let scan = node.spaces.lru.lists.sizeUpTo(lru, sc.highestZone) >> sc.priority;
     if (balance === 'fraction') scan = Math.floor((scan * (isFile ? file : anon)) / (anon + file));
     else if (balance !== 'equal' && (balance === 'file') !== isFile) scan = 0;
     counts[lru] = scan;

@@ -1,6 +1,7 @@
 import type { Waiting } from '../../sched/scheduler.ts';
+import { __GFP_FS, __GFP_IO } from '../page/gfp.ts';
 import { PG_ACTIVE, PG_MLOCKED } from '../space/frames.ts';
-import { LRU } from './lru.ts';
+import { LRU } from './lru-lists.ts';
 import type { ReclaimNode } from './reclaim-node.ts';
 import { pageReferenced } from './referenced.ts';
 import {
@@ -81,13 +82,17 @@ export class ListShrinker {
     return reclaimed;
   }
 
-  /** too_many_isolated: kswapd may always; who may enter file systems stops at an eighth. */
+  /**
+   * too_many_isolated: kswapd may always. Who may do I/O and enter file systems stops at an eighth,
+   * so that those who may not are never held up by them.
+   */
   #tooManyIsolated(isFile: boolean, sc: ScanControl): boolean {
     if (sc.isKswapd) return false;
     const { vmstat } = this.#node.spaces;
     const inactive = isFile ? vmstat.nr_inactive_file : vmstat.nr_inactive_anon;
     const isolated = isFile ? vmstat.nr_isolated_file : vmstat.nr_isolated_anon;
-    return isolated > inactive >> 3;
+    const mayEnterAll = (sc.gfp & __GFP_IO) !== 0 && (sc.gfp & __GFP_FS) !== 0;
+    return isolated > (mayEnterAll ? inactive >> 3 : inactive);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Waiting } from '../../sched/scheduler.ts';
 import { __GFP_IO } from '../page/gfp.ts';
 import { PAGE_ALLOC_COSTLY_ORDER } from '../page/per-cpu-pages.ts';
-import { LRU } from './lru.ts';
+import { LRU } from './lru-lists.ts';
 import type { ReclaimNode } from './reclaim-node.ts';
 import { DEF_PRIORITY, type ScanControl, ScanCounts, SWAP_CLUSTER_MAX } from './scan-control.ts';
 import { getScanCount, inactiveIsLow, prepareScanCount } from './scan-count.ts';
@@ -99,7 +99,7 @@ export class NodeShrinker {
       if (zone.managedPages === 0 || zone.index > sc.highestZone) continue;
       if (node.compaction.canCompact(zone, sc.order, sc.highestZone)) return false;
     }
-    const { sizes } = node.spaces.lru;
+    const { sizes } = node.spaces.lru.lists;
     const inactive = sizes[LRU.inactiveFile] + (node.canReclaimAnon ? sizes[LRU.inactiveAnon] : 0);
     return inactive > 2 << sc.order;
   }

@@ -211,7 +211,7 @@ export class HugePages {
       const exclusive = frames.flags(pfn) & PG_ANON_EXCLUSIVE;
       frames.makeSingle(pfn, flags | exclusive, Math.max(1, frames.mapcount[pfn] + extra));
       frames.setMapping(pfn, MAPPING.anon, id, index + (pfn - head));
-      if (onLru && pfn !== head) refs.lru.addSplitFrame(pfn, head);
+      if (onLru && pfn !== head) refs.lru.lists.addSplitFrame(pfn, head);
     }
   }
 

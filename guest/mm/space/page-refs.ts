@@ -70,7 +70,7 @@ export class PageRefs {
   /** __page_cache_release and what free_pages_prepare checks and clears. */
   #finish(head: number): void {
     const frames = this.#frames;
-    if (frames.pages.states.stateOf(head) === PAGE_STATE.lru) this.lru.unlink(head);
+    if (frames.pages.states.stateOf(head) === PAGE_STATE.lru) this.lru.lists.del(head);
     this.lru.forgetMlock(head);
     if (frames.order(head) > 0) this.#onFreeHuge(head);
     frames.forget(head);

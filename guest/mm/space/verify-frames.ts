@@ -1,6 +1,6 @@
 import { PAGE_STATE } from '../page/page-lifecycle.ts';
 import { listNodes } from '../page/page-list.ts';
-import { LRU } from '../reclaim/lru.ts';
+import { LRU } from '../reclaim/lru-lists.ts';
 import {
   HPAGE_PMD_NR,
   HPAGE_PMD_ORDER,
@@ -94,10 +94,10 @@ function checkReferences(spaces: Spaces, tally: Tally, report: Report, head: num
 /** LRU lists: every page on the list that its flags name, none twice, all counted. */
 function checkLru(spaces: Spaces, report: Report): void {
   const { frames, lru } = spaces;
-  const sizes = new Int32Array(lru.sizes.length);
+  const sizes = new Int32Array(lru.lists.sizes.length);
   let frameCount = 0;
   for (let list = 0; list < LRU.unevictable; list++) {
-    for (const pfn of listNodes(frames.words, lru.list(list))) {
+    for (const pfn of listNodes(frames.words, lru.lists.head(list))) {
       const flags = frames.flags(pfn);
       const anon = (flags & PG_SWAPBACKED) !== 0 ? 0 : LRU.inactiveFile;
       const named = anon + ((flags & PG_ACTIVE) !== 0 ? 1 : 0);
@@ -112,7 +112,7 @@ function checkLru(spaces: Spaces, report: Report): void {
     if (frames.has(frames.head(pfn), PG_UNEVICTABLE)) sizes[LRU.unevictable]++;
   }
   report.expect(
-    sizes.every((size, list) => size === lru.sizes[list]),
+    sizes.every((size, list) => size === lru.lists.sizes[list]),
     'LRU lists are counted',
   );
   const listed = sizes.reduce((sum, size) => sum + size, 0);

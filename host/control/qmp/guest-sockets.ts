@@ -5,6 +5,7 @@ import type { Log } from '../../../shared/lib/log.ts';
 import { isLoopback } from '../../../shared/transport/connection-guard.ts';
 import { ExposureError } from '../../../shared/transport/exposure.ts';
 import type { Machine } from '../../vmm/machine.ts';
+import { qmpCounters } from './qmp-counters.ts';
 import { QmpServer } from './server.ts';
 import type { QmpSettings } from './settings.ts';
 
@@ -44,6 +45,8 @@ interface OpenedSockets {
  * that is not to be had is logged and leaves the guest alone. Impure: sockets.
  */
 export class GuestSockets {
+  /** Of all guests together, also those that have gone. */
+  readonly counters = qmpCounters();
   readonly #options: GuestSocketsOptions;
   readonly #opened = new Map<string, OpenedSockets>();
   readonly #ports = new Set<number>();
@@ -103,7 +106,8 @@ export class GuestSockets {
 
   async #serve(machine: Machine, target: ListenTarget, opened: OpenedSockets): Promise<QmpServer> {
     const { settings, maxClients, clock, log } = this.#options;
-    const options = { machine, settings, maxClients, clock, log, listen: target };
+    const { counters } = this;
+    const options = { machine, settings, maxClients, counters, clock, log, listen: target };
     const server = await QmpServer.start(options);
     opened.addresses.push(addressText(server.address));
     return server;

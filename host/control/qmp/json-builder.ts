@@ -15,7 +15,17 @@ export interface JsonSink {
   value(value: JsonValue): void;
   /** `message` is QEMU's, with "JSON parse error, " where QEMU has it. */
   fault(message: string): void;
+  /** The fault that follows is a limit's. */
+  limit?(name: JsonLimit): void;
 }
+
+/** What a message may have too much of. */
+export type JsonLimit = 'MAX_QMP_REQUEST_BYTES' | 'MAX_QMP_NESTING';
+
+const LIMIT_FAULTS: Readonly<Record<JsonLimit, string>> = {
+  MAX_QMP_REQUEST_BYTES: 'JSON token size limit exceeded',
+  MAX_QMP_NESTING: 'JSON nesting depth limit exceeded',
+};
 
 export interface JsonLimits {
   /** Bytes of all tokens of one value, white space not counted. */
@@ -68,11 +78,11 @@ export class JsonBuilder implements TokenSink {
   token(type: Token, bytes: Uint8Array): void {
     this.#count(type);
     if (this.#tokenBytes + bytes.length + 1 > this.#limits.maxBytes) {
-      this.#endWith('JSON token size limit exceeded');
+      this.#endBeyond('MAX_QMP_REQUEST_BYTES');
       return;
     }
     if (this.#braces + this.#brackets > this.#limits.maxNesting) {
-      this.#endWith('JSON nesting depth limit exceeded');
+      this.#endBeyond('MAX_QMP_NESTING');
       return;
     }
     this.#tokenBytes += bytes.length;
@@ -87,7 +97,7 @@ export class JsonBuilder implements TokenSink {
   }
 
   oversized(): void {
-    this.#endWith('JSON token size limit exceeded');
+    this.#endBeyond('MAX_QMP_REQUEST_BYTES');
   }
 
   #count(type: Token): void {
@@ -195,6 +205,11 @@ export class JsonBuilder implements TokenSink {
     this.#fault = `JSON parse error, ${text.slice(0, MAX_FAULT_LENGTH)}`;
     this.#open.length = 0;
     this.#root = undefined;
+  }
+
+  #endBeyond(limit: JsonLimit): void {
+    this.#sink.limit?.(limit);
+    this.#endWith(LIMIT_FAULTS[limit]);
   }
 
   #endWith(fault: string): void {

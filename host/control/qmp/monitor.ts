@@ -1,4 +1,5 @@
 import type { Machine, MachineEvent } from '../../vmm/machine.ts';
+import type { JsonLimit } from './json-builder.ts';
 import { QmpSession } from './session.ts';
 import type { QmpSettings } from './settings.ts';
 import { EventThrottle, type TimerSource } from './throttle.ts';
@@ -8,6 +9,8 @@ export interface QmpMonitorOptions {
   readonly settings: QmpSettings;
   /** For the throttle of events. */
   readonly timers: TimerSource;
+  /** Told when a client's request is beyond a limit. */
+  readonly onLimit?: (limit: JsonLimit) => void;
 }
 
 /**
@@ -30,8 +33,8 @@ export class QmpMonitor {
 
   /** Greets a client. Its replies and events go to `output`, line by line. */
   open(output: (text: string) => void): QmpSession {
-    const { machine, settings } = this.#options;
-    const session = new QmpSession({ machine, settings, output });
+    const { machine, settings, onLimit } = this.#options;
+    const session = new QmpSession({ machine, settings, output, onLimit });
     this.#sessions.add(session);
     session.greet();
     return session;

@@ -1,7 +1,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type ListenTarget, listen } from '../../../shared/control/listen.ts';
 import type { Clock } from '../../../shared/lib/clock.ts';
-import { Counters } from '../../../shared/lib/counters.ts';
+import type { Counters } from '../../../shared/lib/counters.ts';
 import { type Log, SILENT } from '../../../shared/lib/log.ts';
 import {
   MAX_QMP_OUTPUT_BYTES,
@@ -10,9 +10,40 @@ import {
   QMP_CLOSE_TIMEOUT_MS,
 } from '../../../shared/limits.ts';
 import type { Machine } from '../../vmm/machine.ts';
+import type { JsonLimit } from './json-builder.ts';
 import { QmpMonitor } from './monitor.ts';
+import { type QmpCounter, qmpCounters } from './qmp-counters.ts';
 import type { QmpSession } from './session.ts';
 import type { QmpSettings } from './settings.ts';
+
+export interface QmpServerOptions {
+  readonly machine: Machine;
+  readonly settings: QmpSettings;
+  readonly clock: Clock;
+  readonly listen: ListenTarget;
+  /** Clients served at once; 1, as QEMU, when left out. */
+  readonly maxClients?: number;
+  /** Those of a host's other sockets; its own when left out. */
+  readonly counters?: Counters<QmpCounter>;
+  readonly log?: Log;
+  /** Smaller limits for tests. */
+  readonly maxOutputBytes?: number;
+  readonly maxWaiting?: number;
+}
+
+/** Bytes of one client that are fed in one turn of the event loop; then others have theirs. */
+const SLICE_BYTES = 4096;
+
+const NOTHING = new Uint8Array(0);
+
+/** A client being served. */
+interface ServedClient {
+  readonly socket: Socket;
+  readonly session: QmpSession;
+  /** Received and not fed: its next turn has to come, or the client to read what waits for it. */
+  unfed: Uint8Array;
+  turn: unknown;
+}
 
 /**
  * Serves a machine's QMP on a unix socket or a TCP port. As in QEMU one client is served at a
@@ -24,42 +55,8 @@ import type { QmpSettings } from './settings.ts';
  *
  * Not emulated: TLS, authentication, QEMU's `reconnect` and websocket character devices.
  */
-const COUNTER_NAMES = [
-  'clients',
-  'MAX_QMP_WAITING',
-  'MAX_QMP_OUTPUT_BYTES',
-  'socket-errors',
-] as const;
-export type QmpServerCounter = (typeof COUNTER_NAMES)[number];
-
-export interface QmpServerOptions {
-  readonly machine: Machine;
-  readonly settings: QmpSettings;
-  readonly clock: Clock;
-  readonly listen: ListenTarget;
-  /** Clients served at once; 1, as QEMU, when left out. */
-  readonly maxClients?: number;
-  readonly log?: Log;
-  /** Smaller limits for tests. */
-  readonly maxOutputBytes?: number;
-  readonly maxWaiting?: number;
-}
-
-/** Bytes fed between two looks at how much output waits. */
-const SLICE_BYTES = 4096;
-
-const NOTHING = new Uint8Array(0);
-
-/** A client being served. */
-interface ServedClient {
-  readonly socket: Socket;
-  readonly session: QmpSession;
-  /** Received and not fed, while output waits for the client to read. */
-  unfed: Uint8Array;
-}
-
 export class QmpServer {
-  readonly counters = new Counters(COUNTER_NAMES);
+  readonly counters: Counters<QmpCounter>;
   readonly #options: QmpServerOptions;
   readonly #log: Log;
   readonly #monitor: QmpMonitor;
@@ -72,7 +69,10 @@ export class QmpServer {
     const { machine, settings, clock } = options;
     this.#options = options;
     this.#log = options.log ?? SILENT;
-    this.#monitor = new QmpMonitor({ machine, settings, timers: clock });
+    const { counters = qmpCounters() } = options;
+    this.counters = counters;
+    const onLimit = (limit: JsonLimit): void => counters.add(limit);
+    this.#monitor = new QmpMonitor({ machine, settings, timers: clock, onLimit });
     // Half-open, because a client that ends its side may have replies coming.
     const socketOptions = { pauseOnConnect: true, allowHalfOpen: true };
     this.#server = createServer(socketOptions, (socket) => this.#accept(socket));
@@ -140,7 +140,7 @@ export class QmpServer {
     this.counters.add('clients');
     socket.setNoDelay(true);
     const session = this.#monitor.open((text) => this.#write(socket, text));
-    const client = { socket, session, unfed: NOTHING };
+    const client: ServedClient = { socket, session, unfed: NOTHING, turn: undefined };
     this.#served.add(client);
     socket.on('data', (bytes: Uint8Array) => this.#receive(client, bytes));
     socket.on('drain', () => this.#receive(client, NOTHING));
@@ -152,29 +152,36 @@ export class QmpServer {
   #end(client: ServedClient): void {
     this.#monitor.drop(client.session);
     this.#served.delete(client);
+    this.#options.clock.clearTimeout(client.turn);
     const next = this.#waiting.shift();
     if (next !== undefined) this.#serve(next);
   }
 
-  /** Feeds what came in, as long as the client reads what comes out. */
+  /** Feeds a slice of what came in, if the client reads what comes out; the rest in later turns. */
   #receive(client: ServedClient, bytes: Uint8Array): void {
     const { socket, session } = client;
     const pending = client.unfed.length === 0 ? bytes : Buffer.concat([client.unfed, bytes]);
-    let fed = 0;
-    socket.cork();
-    while (
-      fed < pending.length &&
-      socket.writableLength < OUTBOUND_SOFT_BYTES &&
-      !socket.destroyed
-    ) {
-      session.feed(pending.subarray(fed, fed + SLICE_BYTES));
-      fed += SLICE_BYTES;
+    client.unfed = pending;
+    if (client.turn !== undefined || socket.destroyed) return;
+    if (socket.writableLength < OUTBOUND_SOFT_BYTES) {
+      client.unfed = pending.subarray(SLICE_BYTES);
+      socket.cork();
+      session.feed(pending.subarray(0, SLICE_BYTES));
+      socket.uncork();
     }
-    socket.uncork();
-    client.unfed = pending.slice(fed);
-    if (client.unfed.length > 0) socket.pause();
+    if (client.unfed.length > 0) this.#awaitTurn(client);
     else if (socket.readableEnded) socket.end();
     else socket.resume();
+  }
+
+  /** Where the client does not read, its next turn comes when it has. */
+  #awaitTurn(client: ServedClient): void {
+    client.socket.pause();
+    if (client.socket.writableLength >= OUTBOUND_SOFT_BYTES) return;
+    client.turn = this.#options.clock.setTimeout(() => {
+      client.turn = undefined;
+      this.#receive(client, NOTHING);
+    }, 0);
   }
 
   #write(socket: Socket, text: string): void {

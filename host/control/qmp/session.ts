@@ -10,6 +10,7 @@ import {
   runCommand,
 } from './commands.ts';
 import { asRefusal, QmpCommandError } from './errors.ts';
+import type { JsonLimit } from './json-builder.ts';
 import { JsonReader } from './json-reader.ts';
 import { isJsonObject, type Json, type JsonValue } from './json-value.ts';
 import { writeJson } from './json-writer.ts';
@@ -39,6 +40,8 @@ export interface QmpSessionOptions {
   readonly settings: QmpSettings;
   /** Takes whole lines in printable ASCII, CR LF at their end. */
   readonly output: (text: string) => void;
+  /** Told when a request is beyond a limit; the client gets QEMU's text for it. */
+  readonly onLimit?: ((limit: JsonLimit) => void) | undefined;
 }
 
 /**
@@ -59,6 +62,7 @@ export class QmpSession {
     this.#reader = new JsonReader({
       value: (value) => this.#answer(value),
       fault: (message) => this.#replyError(new QmpCommandError(message), undefined),
+      limit: (limit) => options.onLimit?.(limit),
     });
     this.#context = {
       machine: options.machine,

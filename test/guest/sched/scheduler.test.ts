@@ -39,6 +39,20 @@ describe('tasks on one CPU', () => {
     expect(said).toEqual(['awake']);
   });
 
+  it('are ready when they only let others run, and wait when they sleep', () => {
+    const { scheduler } = setUp();
+    for (const ms of [0, 1]) {
+      scheduler.spawn(
+        `yields ${ms}`,
+        (function* (): Waiting {
+          yield ms;
+        })(),
+      );
+    }
+    scheduler.run();
+    expect([...scheduler.tasks()].map((task) => task.at)).toEqual(['ready', 'sleep 1 ms']);
+  });
+
   it('wake in the order in which they began to wait', () => {
     const { scheduler, said } = setUp();
     const queue = new WaitQueue('door');

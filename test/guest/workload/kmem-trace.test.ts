@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { GFP_BALLOON } from '../../../guest/mm/page/gfp.ts';
+import { __GFP_ZERO, GFP_BALLOON, GFP_TRANSHUGE_LIGHT } from '../../../guest/mm/page/gfp.ts';
 import { batchedFrees, parseKmemTrace, UnusableTrace } from '../../../guest/workload/kmem-trace.ts';
 
 const MOVABLE = 'GFP_HIGHUSER_MOVABLE';
@@ -36,7 +36,7 @@ describe('reading a kmem trace', () => {
       { kind: 'B', pfn: 7, order: 0, migratetype: 0, extra: 0, line: 6 },
       { kind: 'Z', pfn: 8, order: 3, migratetype: 2, extra: 1, line: 7 },
       { kind: 'D', pfn: 9, order: 1, migratetype: 0, extra: 0, line: 8 },
-      { kind: 'X', pfn: 0x18800, order: 0, migratetype: 0, extra: 10, line: 9 },
+      { kind: 'X', pfn: 0x18800, order: 0, migratetype: 0, extra: 10, fallbackType: 1, line: 9 },
     ]);
   });
 
@@ -51,6 +51,18 @@ describe('reading a kmem trace', () => {
   ])('refuses %j', (line, message) => {
     expect(() => parseKmemTrace(between(line))).toThrow(UnusableTrace);
     expect(() => parseKmemTrace(between(line))).toThrow(message);
+  });
+
+  it('knows a request without flags, and what a fault for a huge page asks for', () => {
+    const events = parseKmemTrace(
+      between('sh-9 A 7 0 0 none', 'sh-9 A 512 9 1 GFP_TRANSHUGE_LIGHT|__GFP_ZERO'),
+    );
+    expect(events.map(({ extra }) => extra)).toEqual([0, GFP_TRANSHUGE_LIGHT | __GFP_ZERO]);
+  });
+
+  it('tells what kswapd did', () => {
+    const events = parseKmemTrace(between('kswapd0-37 F 7 0', 'sh-9 F 8 0'));
+    expect(events.map(({ byKswapd }) => byKswapd)).toEqual([true, undefined]);
   });
 
   it('gives every B the last free of its page', () => {

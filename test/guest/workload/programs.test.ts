@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ALLOC_NO_WATERMARKS, GFP_KERNEL } from '../../../guest/mm/page/gfp.ts';
 import type { Task } from '../../../guest/sched/scheduler.ts';
 import { ProcessTable } from '../../../guest/workload/processes.ts';
 import { programSchema, startProgram } from '../../../guest/workload/programs.ts';
@@ -115,10 +116,10 @@ describe('what programs leave to see while they hold', () => {
 
   it('huge: huge pages, each second one cut; the rest stays until it is split', () => {
     const guest = new Guest(256, { thp: 'always' });
-    guest.start({ name: 'huge', mib: 8, seconds: 10 });
+    guest.start({ name: 'huge', mib: 12, seconds: 10 });
     guest.pass(5000);
-    expect(guest.vmstat.thp_fault_alloc).toBe(4);
-    expect(guest.spaces.hugePages.deferredCount).toBe(2);
+    expect(guest.vmstat.thp_fault_alloc).toBe(6);
+    expect(guest.spaces.hugePages.deferredCount).toBe(3);
     guest.verify();
   });
 
@@ -132,6 +133,15 @@ describe('what programs leave to see while they hold', () => {
     expect(guest.vmstat.pgpgout).toBe(4096);
     expect(guest.vmstat.nr_shmem).toBe(shmem + 1024);
     expect(guest.memory.allocator.levels.fileLru).toBeGreaterThan(1000);
+  });
+
+  it('take no time for what they do themselves', () => {
+    const guest = new Guest();
+    const task = guest.start({ name: 'hog', mib: 20, seconds: 1 });
+    guest.pass(999);
+    expect(task.ended).toBe(false);
+    guest.pass(1);
+    expect(task.ended).toBe(true);
   });
 
   it('daemon: never ends and moves the statistics', () => {
@@ -176,6 +186,39 @@ describe('out of memory', () => {
     guest.spaces.lru.drain();
     expect(guest.freeFrames).toBe(before);
     guest.verify();
+  });
+
+  it('ends a process that gets no memory and that nobody kills', () => {
+    const guest = new Guest(128);
+    const before = guest.freeFrames;
+    guest.killWorst = () => false;
+    const task = guest.start({ name: 'hog', mib: 200, seconds: 1 });
+    guest.pass(10);
+    expect(task.ended).toBe(true);
+    guest.spaces.lru.drain();
+    expect(guest.freeFrames).toBe(before);
+  });
+
+  it.each([
+    ['goes on when a notifier frees some', 2000, 1],
+    ['ends it otherwise', 0, 0],
+  ])('before a process has any memory: %s', (_what, givenPages, faults) => {
+    const guest = new Guest(128, { noKswapd: true });
+    const { allocator } = guest.memory;
+    const take = () => allocator.getPageFromFreelist(0, GFP_KERNEL, ALLOC_NO_WATERMARKS);
+    const taken: number[] = [];
+    for (let pfn = take(); pfn >= 0; pfn = take()) taken.push(pfn);
+    guest.notifiers.register(0, function* () {
+      yield 1;
+      const given = taken.splice(0, givenPages);
+      for (const pfn of given) allocator.free(pfn, 0);
+      return given.length;
+    });
+    const task = guest.start({ name: 'pt', times: 1, seconds: 0 });
+    guest.pass(5000);
+    expect(task.ended).toBe(true);
+    expect(guest.vmstat.pgfault).toBe(faults);
+    expect(guest.processes.list()).toEqual([]);
   });
 
   it('asks the notifiers first: a balloon that gives back saves the process', () => {

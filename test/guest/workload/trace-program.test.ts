@@ -50,6 +50,15 @@ describe('a recorded trace in a guest that goes on', () => {
   });
 });
 
+it('what was refused when it was recorded (PFN 0) is not kept where it is to be had', () => {
+  const { world: without } = played('exact-inflate-512m', []);
+  const refused = [event('A', 0, GFP_KERNEL), event('A', 0, GFP_KERNEL)];
+  const { world, report } = played('exact-inflate-512m', refused);
+  expect(report).toMatchObject({ allocations: 2, sameFrames: 0, failed: 0 });
+  expect(world.freeFrames).toBe(without.freeFrames);
+  world.verify();
+});
+
 describe('a free', () => {
   const name = 'exact-inflate-512m';
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { answerHostRequest } from '../../../host/control/host-verbs.ts';
+import { qmpCounters } from '../../../host/control/qmp/qmp-counters.ts';
 import { hostRequestSchema } from '../../../shared/control/schemas.ts';
 import { transportCounters } from '../../../shared/transport/transport-counters.ts';
 import { HeldGuest } from '../../support/held-guest.ts';
@@ -9,6 +10,7 @@ function ask(held: HeldGuest, request: object): unknown {
   const host = {
     vmm,
     transportCounters: transportCounters(),
+    qmpCounters: qmpCounters(),
     list: () => vmm.list(),
     health: () => ({}),
   };

@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  fsyncSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -9,11 +10,13 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DEFAULT_PROPERTIES } from '../../../host/device/offer.ts';
 import { GuestStore, StoreError } from '../../../host/store/guest-store.ts';
 import { KeepError, type KeptGuest } from '../../../host/vmm/guest-keeper.ts';
-import { MAX_GUESTS } from '../../../shared/limits.ts';
+import { MAX_GUEST_PAGES, MAX_GUESTS } from '../../../shared/limits.ts';
+
+vi.mock('node:fs', { spy: true });
 
 let directory: string;
 let path: string;
@@ -63,6 +66,19 @@ describe('the store of a host', () => {
     expect(new GuestStore(path).list()).toEqual([untouched, gone, record('vm2', 4)]);
   });
 
+  it('has a record on the disk, and not in a cache, before it says so', () => {
+    const store = new GuestStore(path);
+    vi.mocked(fsyncSync).mockClear();
+    let sizeBytes = 0;
+    vi.mocked(fsyncSync).mockImplementationOnce(() => {
+      sizeBytes = statSync(path).size;
+    });
+    store.put(record('vm0', 1));
+    expect(fsyncSync).toHaveBeenCalledTimes(1);
+    expect(sizeBytes).toBe(statSync(path).size);
+    expect(sizeBytes).toBeGreaterThan(0);
+  });
+
   it('is for the owner alone', () => {
     new GuestStore(path).close();
     expect(statSync(path).mode & 0o777).toBe(0o600);
@@ -94,6 +110,44 @@ describe('the store of a host', () => {
     writeFileSync(path, text);
     expect(() => new GuestStore(path)).toThrow(StoreError);
     expect(readFileSync(path, 'utf8')).toBe(text);
+  });
+
+  it.each([
+    ['an id that is none', { guest: '../../vm0' }],
+    ['more RAM than a guest may have', { regions: [{ start: 0, count: MAX_GUEST_PAGES + 1 }] }],
+    ['a region beyond any PFN', { regions: [{ start: 2 ** 32, count: 1 }] }],
+    [
+      'regions that overlap',
+      {
+        regions: [
+          { start: 0, count: 10 },
+          { start: 9, count: 10 },
+        ],
+      },
+    ],
+    ['an interval that no timer has', { pollingIntervalSeconds: 2 ** 32 }],
+  ])('refuses a record with %s, which no host has written', (_, fields) => {
+    const text = `${JSON.stringify({ ...record('vm0', 1), ...fields })}\n`;
+    writeFileSync(path, text);
+    expect(() => new GuestStore(path)).toThrow(/: line 1 is no record; /);
+    expect(readFileSync(path, 'utf8')).toBe(text);
+  });
+
+  it.each(['a-token-that-is-kept-in-a-file-of-its-own', '{"version":1}', '\0\0\0'])(
+    'does not empty another file that is given by mistake: %j',
+    (text) => {
+      writeFileSync(path, text);
+      expect(() => new GuestStore(path)).toThrow(/: line 1 is no record; /);
+      expect(readFileSync(path, 'utf8')).toBe(text);
+    },
+  );
+
+  it('drops a first line that a kill tore, at whatever byte', () => {
+    const line = JSON.stringify(record('vm0', 1));
+    for (let length = 1; length < line.length; length += 7) {
+      writeFileSync(path, line.slice(0, length));
+      expect(new GuestStore(path).list()).toEqual([]);
+    }
   });
 
   it('refuses a folder that is not there, in one line', () => {

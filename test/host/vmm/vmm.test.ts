@@ -113,6 +113,17 @@ describe('admission of guests', () => {
     expect(enter({ guestId: 'vm3' }).said).toBe('bad-ram');
   });
 
+  it('refuses a later life that has more RAM than is left, and keeps the one before it', () => {
+    enter({ guestId: 'vm1' });
+    enter({ guestId: 'vm2' });
+    const { pageCount } = vmm.vm('vm1').ledger;
+    const tooMuch = [{ start: 0, count: MAX_HOST_PAGES - pageCount + 1 }];
+    expect(enter({ guestId: 'vm2', epoch: 2, regions: tooMuch }).said).toBe('bad-ram');
+    expect([vmm.vm('vm2').epoch, vmm.vm('vm2').connected]).toEqual([1, true]);
+    const allThereIs = [{ start: 0, count: MAX_HOST_PAGES - pageCount }];
+    expect(enter({ guestId: 'vm2', epoch: 2, regions: allThereIs }).said).toBe('power-on');
+  });
+
   it('costs nothing for RAM that is announced and not used', () => {
     enter({ regions: [{ start: 0, count: MAX_GUEST_PAGES }] });
     expect(vmm.ledger('vm0').ledgerBytes).toBe(0);

@@ -93,7 +93,9 @@ describe.concurrent('a guest', () => {
     const flags = ['--connect', `${origin.replace('http:', 'ws:')}/other`, '--id', 'lost'];
     const { code, stdout, stderr } = await place.start(['guest', ...flags]).ended;
     expect([code, stdout]).toEqual([2, '']);
-    expect(stderr).toMatch(/^puff: the host does not take guest lost: "HTTP 404 bad-path"\n$/);
+    expect(stderr).toMatch(
+      /^puff: the host does not take guest lost: "HTTP 404 bad-path: [^"\n]+"\n$/,
+    );
   });
 
   test('waits for a host that is not there yet, and comes back to the next one', async () => {

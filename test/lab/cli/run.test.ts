@@ -66,7 +66,9 @@ describe.concurrent('fragmentation', () => {
     expect(stdout).not.toContain('\x1b');
     const maps = stdout.match(/^ *0M R[.,\w]+$/gm) ?? [];
     expect(maps).toHaveLength(4);
-    const regained = [...stdout.matchAll(/^and regained (\d+) blocks/gm)].map(([, n]) => Number(n));
+    const regained = [...stdout.matchAll(/^Blocks of 2 MiB regained: (-?\d+);/gm)].map(([, n]) =>
+      Number(n),
+    );
     const [movable, off] = regained;
     expect(regained).toHaveLength(2);
     expect(movable).toBeGreaterThan(20);

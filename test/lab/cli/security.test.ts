@@ -58,7 +58,9 @@ describe('a host that others could reach does not start', () => {
     const [, port = ''] = await host.output(/listening on ws:\/\/0\.0\.0\.0:(\d+)/);
     const connect = ['guest', '--connect', `ws://127.0.0.1:${port}`, '--memory', '64M'];
     const stranger = await puff(connect);
-    expect(stranger.stderr).toMatch(/does not take guest vm0: .*401 unauthorized/);
+    expect(stranger.stderr).toMatch(
+      /does not take guest vm0: "HTTP 401 unauthorized: a token is needed/,
+    );
     expect([stranger.code, stranger.stdout]).toEqual([2, '']);
     const guest = place.start([...connect, ...tokenFile()]);
     await guest.output(/connected/);

@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { makeProgram } from '../../../lab/cli/program.ts';
-import { puff, ROOT } from '../../support/puff.ts';
+import { MAIN, puff, ROOT } from '../../support/puff.ts';
 
 const COMMANDS = ['host', 'guest', 'run', 'ctl', 'verify', 'explore', 'demo'] as const;
 const GUEST = ['guest', '--connect', 'ws://127.0.0.1:1'];
@@ -105,6 +106,11 @@ describe('a wrong flag or argument is one clear line', () => {
     [['host', '--device-of', 'virtio-balloon-pci'], /write ID=virtio-balloon-pci/],
     [['host', '--device-of', '../x=virtio-balloon-pci'], /an id has 1 to 64 letters/],
     [['host', '--qemu-version', '7'], /write a version such as 7\.2\.22/],
+    [['host', '--qmp', ''], /'' is invalid\. a path is empty/],
+    [['host', '--trace', ''], /a path is empty/],
+    [['host', '--store', ''], /a path is empty/],
+    [['host', '--control', ''], /a path is empty/],
+    [[...GUEST, '--control', ''], /a path is empty/],
     [['host', '--log', 'loud'], /levels are debug, info, warn, error/],
     [['guest', '--connect', 'http://127.0.0.1:1'], /write a URL such as ws:/],
     [['guest', '--connect', 'ws://127.0.0.1:99999'], /write a URL such as ws:/],
@@ -134,6 +140,18 @@ describe('a wrong flag or argument is one clear line', () => {
 });
 
 describe.concurrent('a mistake is one clear line on stderr and exit 2', () => {
+  test.skipIf(!existsSync('/dev/full'))('an output that is full', () => {
+    const full = openSync('/dev/full', 'w');
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, '--help'], {
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    });
+    closeSync(full);
+    expect(stderr).toMatch(ONE_LINE);
+    expect(stderr).toMatch(/ENOSPC: no space left on device/);
+    expect(status).toBe(2);
+  });
+
   test.each([
     [['bogus'], /unknown command 'bogus'/],
     [['host', '--bogus'], /unknown option '--bogus'.*npx puff host --help/],

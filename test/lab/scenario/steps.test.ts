@@ -74,6 +74,33 @@ describe('steps', () => {
   });
 });
 
+describe('steps that compact', () => {
+  test('compact_memory: what was moved, free huge pages before and after', async () => {
+    await play({ do: 'compact_memory', guest: 'vm0', expectFree: 10 });
+    const said = /^1\/1 compact_memory vm0 \d+ pages moved, 0 of them the balloon's;/;
+    expect(printed).toMatch(said);
+    expect(printed).toMatch(/; free huge pages \d+, now \d+\n$/);
+    const free = printed.trim().split(' ').at(-1);
+    const more = { do: 'compact_memory', guest: 'vm0', expectFree: 64 };
+    await expect(play(more)).rejects.toThrow(
+      `step 1/1 compact_memory vm0: ${free} huge pages are free, expected 64`,
+    );
+  });
+
+  test('nr_hugepages: all that are asked for, or as many as are expected', async () => {
+    await play(
+      { do: 'nr_hugepages', guest: 'vm0', count: 4 },
+      { do: 'nr_hugepages', guest: 'vm0', count: 2, expect: 2 },
+    );
+    expect(printed).toBe('1/2 nr_hugepages vm0 4 of 4\n2/2 nr_hugepages vm0 2 of 2\n');
+    const tooMany = { do: 'nr_hugepages', guest: 'vm0', count: 64 };
+    await expect(play(tooMany)).rejects.toThrow(
+      /^step 1\/1 nr_hugepages vm0: there are \d+ of 64 huge pages, expected 64$/,
+    );
+    await play({ do: 'nr_hugepages', guest: 'vm0', count: 0 });
+  });
+});
+
 describe('a step that fails says where and why', () => {
   test.each([
     [

@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { GuestMemory } from '../../../guest/mm/memory.ts';
-import { GFP_HIGHUSER_MOVABLE } from '../../../guest/mm/page/gfp.ts';
+import {
+  GFP_BALLOON,
+  GFP_HIGHUSER_MOVABLE,
+  GFP_KERNEL,
+  MIGRATETYPE,
+} from '../../../guest/mm/page/gfp.ts';
 import { type FreeListDump, freeListDumpSchema } from '../../../guest/mm/page/image.ts';
 import { PAGE_STATE } from '../../../guest/mm/page/page-lifecycle.ts';
 import { listNodes } from '../../../guest/mm/page/page-list.ts';
@@ -63,6 +68,28 @@ describe('playing a trace', () => {
     expect(report.allocations.firstDifference?.expected?.[0]).toBe(BLOCK + 7);
   });
 
+  it.each([
+    ['a balloon', GFP_BALLOON],
+    ['processes', GFP_HIGHUSER_MOVABLE],
+  ])(
+    'pages of %s are movable: an unmovable request does not take their pageblock over',
+    (_, gfp) => {
+      const memory = boot();
+      const taken = Array.from({ length: 812 }, (_page, index) => event('A', BLOCK + index, gfp));
+      replayTrace(memory, [...taken, event('A', BLOCK + 812, GFP_KERNEL)]);
+      expect(memory.allocator.nrFree() + memory.allocator.zones[1].pcp.count).toBe(211);
+      expect(memory.pages.blockType(BLOCK + 512)).toBe(MIGRATETYPE.movable);
+    },
+  );
+
+  it('knows a request that was refused by its PFN of 0', () => {
+    const large = (pfn: number): KmemEvent => ({ ...event('A', pfn, GFP_KERNEL), order: 9 });
+    const refused = replayTrace(boot(), [large(BLOCK), large(0)]);
+    expect(refused.allocations).toMatchObject({ expected: 2, produced: 2, equal: 2 });
+    const had = replayTrace(boot(), [large(0)]);
+    expect(had.allocations).toMatchObject({ expected: 1, equal: 0 });
+  });
+
   it('takes a recorded PFN for a name: a free gives back what was had in its place', () => {
     const memory = boot();
     replayTrace(memory, [alloc(20), alloc(21), event('F', 20), alloc(22)]);
@@ -84,6 +111,20 @@ describe('playing a trace', () => {
     const zone = memory.allocator.zones[1];
     const list = [...listNodes(zone.words, zone.pcp.list(1))];
     expect(list).toEqual([5002, 5001, 5000]);
+  });
+
+  it('what kswapd frees fills a per-CPU list up to four batches, and no more', () => {
+    const memory = boot();
+    const [, zone] = memory.allocator.zones;
+    const frees = Array.from({ length: 7 }, (_, index) => event('F', 5000 + 2 * index));
+    replayTrace(
+      memory,
+      frees.map((one) => ({ ...one, byKswapd: true as const })),
+    );
+    expect(zone.pcp.count).toBe(7);
+    replayTrace(memory, [{ ...event('F', 5100), byKswapd: true }, event('F', 5102)]);
+    expect(zone.pcp.count).toBe(7);
+    expect(zone.reclaimActive).toBe(false);
   });
 
   it('what is freed between a refill and its A goes straight to the free lists', () => {

@@ -18,14 +18,15 @@ const EVENT = { take: 0, give: 1, pin: 2, unpin: 3 } as const;
 const table = compileLifecycle(frameMachine, { states: STATE, events: EVENT });
 
 describe('a population', () => {
-  it('starts in the initial state, whatever its number', () => {
-    const renumbered = compileLifecycle(frameMachine, {
-      states: { taken: 0, pinned: 1, free: 2 },
-      events: EVENT,
-    });
+  it.each([
+    { free: 0, taken: 1, pinned: 2 },
+    { taken: 0, free: 1, pinned: 2 },
+    { taken: 0, pinned: 1, free: 2 },
+  ])('starts in the initial state, whatever its number: $free', (states) => {
+    const renumbered = compileLifecycle(frameMachine, { states, events: EVENT });
     const frames = new Population(renumbered, 3);
-    expect([...frames.snapshot()]).toEqual([2, 2, 2]);
-    expect([...frames.count]).toEqual([0, 0, 3]);
+    expect([...frames.snapshot()]).toEqual([states.free, states.free, states.free]);
+    expect([...frames.count]).toEqual([0, 1, 2].map((state) => (state === states.free ? 3 : 0)));
   });
 
   it('moves one item and both counts', () => {

@@ -135,7 +135,7 @@ test('a refusal is final, over HTTP too', async () => {
   await second.told('refused duplicate-guest', 'closed');
   const lost = new Guest(`ws://127.0.0.1:${port}/elsewhere`);
   lost.connection.start();
-  await lost.told('refused HTTP 404 bad-path', 'closed');
+  await lost.told('refused HTTP 404 bad-path: the path is not the endpoint', 'closed');
 });
 
 test('close: the bye arrives and the host sees an orderly end', async () => {

@@ -136,7 +136,10 @@ describe('TLS', () => {
   test('a port with it takes nothing in the clear', async () => {
     await start();
     const guest = dialled({ token: TOKEN }, host.url.replace('wss:', 'ws:'));
-    expect(await guest.end).toMatchObject({ code: 1006, byPeer: true });
+    const end = await guest.end;
+    expect(end).toMatchObject({ code: 1006, byPeer: true });
+    expect(end.reason).toBe('the host hung up without an answer; if it has TLS, dial wss://');
+    expect(judgeEnd(end)).toBe('resume');
     await expect.poll(() => host.counters.get('tls_failed')).toBe(1);
     expect(host.links).toEqual([]);
   });

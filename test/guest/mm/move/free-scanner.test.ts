@@ -142,6 +142,18 @@ describe('a run for one order', () => {
     expect(world.traced).toHaveLength(1);
   });
 
+  it.each([
+    ['256 entries of a list at the start', 0, [0, 0]],
+    ['17 later on, and walks through two pageblocks then', TOP + 1, [1, 2]],
+  ])('looks at %s', (_what, initFreePfn, expected) => {
+    world.test.free(BELOW, 3);
+    for (let at = 0; at < 40; at++) world.test.free(FIRST + 3 * BLOCK + 16 * at, 3);
+    world.test.zone.compact.initFreePfn = initFreePfn;
+    const cc = control(4, { order: 4 });
+    expect(scanner.take(cc)).toBe(BELOW + 7);
+    expect([cc.fastSearchFail, world.traced.length]).toEqual(expected);
+  });
+
   it('counts searches that found nothing, and walks', () => {
     world.test.free(FIRST + 3 * BLOCK, 1);
     const cc = control(1, { order: 4 });

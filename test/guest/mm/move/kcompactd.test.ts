@@ -114,6 +114,34 @@ describe('kcompactd', () => {
     expect(tasks()).toEqual([]);
   });
 
+  it('works at once for an order that was wanted while it was busy', () => {
+    fragment(FIRST, 20);
+    compaction.trace.sink = (event) => {
+      traced.push(event);
+      // In the middle of the proactive run that begins with the first tick.
+      if (event.startsWith('mm_compaction_begin')) kcompactd.wakeup(9, 2);
+    };
+    kcompactd.start();
+    advance(600);
+    const wakes = traced.filter((line) => line.startsWith('mm_compaction_kcompactd_wake'));
+    expect(wakes).toEqual(['mm_compaction_kcompactd_wake: nid=0 order=9 classzone_idx=Normal  ']);
+    expect(tasks()).toEqual([]);
+  });
+
+  it('works at the next tick for an order that could not be had when it was wanted', () => {
+    kcompactd.start();
+    kcompactd.wakeup(4, 2);
+    expect(tasks()).toEqual([]);
+    compaction.proactiveness.value = 0;
+    advance(600);
+    expect(compaction.events.compact_daemon_wake).toBe(0);
+    compaction.proactiveness.value = 20;
+    advance(600);
+    expect(traced).toContain('mm_compaction_kcompactd_wake: nid=0 order=4 classzone_idx=Normal  ');
+    advance(600);
+    expect(compaction.events.compact_daemon_wake).toBe(1);
+  });
+
   it('defers an order for which it could do nothing', () => {
     fragment(FIRST, 5);
     for (let pfn = FIRST + 1; pfn < FIRST + 5 * BLOCK; pfn += 2) world.lru.pinned.add(pfn);

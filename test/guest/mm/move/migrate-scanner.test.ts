@@ -6,7 +6,12 @@ import { MIGRATE_MODE } from '../../../../guest/mm/move/constants.ts';
 import { MigrateScanner } from '../../../../guest/mm/move/migrate-scanner.ts';
 import { MovablePages } from '../../../../guest/mm/move/movable-pages.ts';
 import { pageblockSkip, setPageblockSkip } from '../../../../guest/mm/move/skip-hints.ts';
-import { GFP_HIGHUSER_MOVABLE, MIGRATETYPE } from '../../../../guest/mm/page/gfp.ts';
+import {
+  __GFP_COMP,
+  GFP_HIGHUSER_MOVABLE,
+  GFP_KERNEL,
+  MIGRATETYPE,
+} from '../../../../guest/mm/page/gfp.ts';
 import { FIRST } from '../test-zone.ts';
 import { MoveWorld } from './move-world.ts';
 
@@ -60,6 +65,15 @@ describe('the migrate scanner', () => {
     // 1 free block, then frames one by one: a compound page of order 0 is one frame.
     expect(cc.totalMigrateScanned).toBe(1 + 256);
     expect(isolated(cc)).toEqual([FIRST + 300]);
+  });
+
+  it('goes on right behind a compound page', () => {
+    world.test.free(FIRST + 256, 3);
+    expect(world.test.allocator.alloc(3, GFP_KERNEL | __GFP_COMP)).toBe(FIRST + 256);
+    world.lru.place(FIRST + 264);
+    const cc = world.control();
+    scanner.isolate(cc);
+    expect([isolated(cc), cc.totalMigrateScanned]).toEqual([[FIRST + 264], BLOCK - 7]);
   });
 
   it('goes through one pageblock a call, and says so where nothing was found', () => {

@@ -7,6 +7,7 @@ import {
   ALLOC_NO_WATERMARKS,
   GFP_HIGHUSER_MOVABLE,
   GFP_KERNEL,
+  MIGRATETYPE,
   WMARK,
 } from '../../../../guest/mm/page/gfp.ts';
 import type { OomResult } from '../../../../guest/mm/reclaim/out-of-memory.ts';
@@ -92,6 +93,25 @@ describe('the slow path of an allocation', () => {
     world.test.zone.watermark[WMARK.min] = 100;
     expect(allocate(0, GFP_HIGHUSER_MOVABLE)).toBe(77);
     expect(calls).toEqual([...Array(17).fill('reclaim 0'), 'oom 0']);
+  });
+
+  it('gives the last highatomic pageblock up before it asks the OOM killer', () => {
+    const { allocator, pages, zone } = world.test;
+    const [pfn = -1] = useUp().filter((taken) => allocator.zoneOf(taken) === zone);
+    pages.setBlockType(pfn, MIGRATETYPE.highatomic);
+    zone.nrReservedHighatomic = BLOCK;
+    allocator.free(pfn, 0);
+    allocator.drainAllPages();
+    zone.watermark[WMARK.min] = 0;
+    expect(allocate(0, GFP_HIGHUSER_MOVABLE)).toBe(pfn);
+    expect([calls, zone.nrReservedHighatomic]).toEqual([['reclaim 0'], 0]);
+  });
+
+  it('asks the OOM killer where reclaim is at its end, whatever compaction hopes for', () => {
+    useUp();
+    world.lru.fileLru = 100_000;
+    expect(allocate(2, GFP_HIGHUSER_MOVABLE)).toBe(77);
+    expect(calls).toEqual(['reclaim 2', 'oom 2']);
   });
 
   it('begins again after the OOM killer, until the killed process asks itself', () => {

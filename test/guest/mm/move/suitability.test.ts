@@ -107,6 +107,16 @@ describe('a zone is worth compacting', () => {
     ]);
   });
 
+  it.each([
+    [3, COMPACT.continue],
+    [4, COMPACT.skipped],
+  ])('whatever the index says of an order that is not costly: %i', (order, result) => {
+    free(order - 1, 40);
+    const { zone } = world.test;
+    expect(fragmentationIndex(zone, order)).toBe(500 - 1000 / 40);
+    expect(compactionSuitable(zone, request(order), world.trace)).toBe(result);
+  });
+
   it('says not_suitable_zone where only the index speaks against it', () => {
     free(8, 5);
     const { zone } = world.test;

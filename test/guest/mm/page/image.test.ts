@@ -11,11 +11,10 @@ import { compareFreeLists } from '../../../../lab/verify/free-lists.ts';
 import { replayTrace } from '../../../../lab/verify/trace-player.ts';
 import { MIB } from '../../../../shared/lib/units.ts';
 
-const RECORDING = 'lab/recordings/exact-inflate-512m';
-const read = (name: string): string =>
-  gunzipSync(readFileSync(`${RECORDING}/${name}.gz`)).toString();
-const readDump = (label: string): FreeListDump =>
-  freeListDumpSchema.parse(JSON.parse(read(`freelists-${label}.json`)));
+const read = (name: string, recording = 'exact-inflate-512m'): string =>
+  gunzipSync(readFileSync(`lab/recordings/${recording}/${name}.gz`)).toString();
+const readDump = (label: string, recording?: string): FreeListDump =>
+  freeListDumpSchema.parse(JSON.parse(read(`freelists-${label}.json`, recording)));
 const before = readDump('before');
 const boot = (image: FreeListDump): GuestMemory =>
   GuestMemory.boot({ memoryBytes: 512 * MIB, image });
@@ -70,6 +69,17 @@ describe('a guest booted from a recorded dump', () => {
     expect(pages.cachedType(pfn)).toBe(MIGRATETYPE.unmovable);
   });
 
+  it('counts the highatomic reserve where the dump does not tell it', () => {
+    const types = before.pageblock_migratetype.map((type, block) => {
+      return block === 100 || block === 101 ? MIGRATETYPE.highatomic : type;
+    });
+    const reserve = (image: FreeListDump) => boot(image).allocator.zones[1].nrReservedHighatomic;
+    const untold = { ...before, pageblock_migratetype: types };
+    expect([reserve(before), reserve(untold)]).toEqual([0, 1024]);
+    const zones = before.zones.map((zone) => ({ ...zone, nr_reserved_highatomic: 512 }));
+    expect(reserve({ ...untold, zones })).toBe(512);
+  });
+
   it('refuses a dump of a guest of another size', () => {
     const other = () => GuestMemory.boot({ memoryBytes: 256 * MIB, image: before });
     expect(other).toThrow('a free-list dump is of a guest of this size');
@@ -83,16 +93,17 @@ describe('a guest booted from a recorded dump', () => {
   });
 });
 
+const all = (count: number) => ({
+  expected: count,
+  produced: count,
+  equal: count,
+  firstDifference: undefined,
+});
+
 describe('exact-inflate-512m: given the same requests', () => {
   const events = parseKmemTrace(read('kmem-trace.txt'));
   const memory = boot(before);
   const report = replayTrace(memory, events);
-  const all = (count: number) => ({
-    expected: count,
-    produced: count,
-    equal: count,
-    firstDifference: undefined,
-  });
 
   it('hands out the same frames in the same order, 54,373 of 54,373', () => {
     expect(report.allocations).toEqual(all(54_373));
@@ -111,5 +122,22 @@ describe('exact-inflate-512m: given the same requests', () => {
   it('ends with every list in the recorded order', () => {
     expect(compareFreeLists(memory.allocator, readDump('after'))).toEqual([]);
     expect(memory.verify()).toEqual([]);
+  });
+});
+
+describe('exact-pressure-512m: given the same requests', () => {
+  const name = 'exact-pressure-512m';
+  const report = replayTrace(
+    boot(readDump('before', name)),
+    parseKmemTrace(read('kmem-trace.txt', name)),
+  );
+
+  it('falls back where the kernel did: block, both orders and both types, 5 of 5', () => {
+    expect(report.fallbacks).toEqual(all(5));
+  });
+
+  it('takes and drains the same blocks in the same order', () => {
+    expect(report.zoneLocked).toEqual(all(107_585));
+    expect(report.drains).toEqual(all(93_555));
   });
 });

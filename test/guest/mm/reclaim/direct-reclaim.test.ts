@@ -2,10 +2,16 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { FileSystem, fsync, readFile, writeFile } from '../../../../guest/mm/calls/files.ts';
 import { mlock } from '../../../../guest/mm/calls/mlock.ts';
 import { mmap } from '../../../../guest/mm/calls/mmap.ts';
-import { __GFP_FS, __GFP_IO, GFP_HIGHUSER_MOVABLE } from '../../../../guest/mm/page/gfp.ts';
-import { LRU } from '../../../../guest/mm/reclaim/lru.ts';
+import {
+  __GFP_FS,
+  __GFP_IO,
+  GFP_HIGHUSER_MOVABLE,
+  GFP_KERNEL,
+  ZONE,
+} from '../../../../guest/mm/page/gfp.ts';
+import { LRU } from '../../../../guest/mm/reclaim/lru-lists.ts';
 import type { FileMapping } from '../../../../guest/mm/space/address-spaces.ts';
-import { PG_REFERENCED } from '../../../../guest/mm/space/frames.ts';
+import { HPAGE_PMD_ORDER, PG_REFERENCED } from '../../../../guest/mm/space/frames.ts';
 import { RSS } from '../../../../guest/mm/space/mm-types.ts';
 import type { TestProcess } from '../space/support.ts';
 import { ReclaimWorld } from './reclaim-world.ts';
@@ -38,7 +44,7 @@ function mapped(pages: number, file?: FileMapping): { process: TestProcess; star
   return { process, start: world.run(mmap(world.spaces, process.mm, request)) };
 }
 
-const sizes = (): number[] => [...world.spaces.lru.sizes];
+const sizes = (): number[] => [...world.spaces.lru.lists.sizes];
 
 describe('pages of files', () => {
   it('that are clean are dropped, 32 at least, and read again when needed', () => {
@@ -200,5 +206,29 @@ describe('direct reclaim', () => {
     world.spaces.lru.drain();
     for (let round = 0; file.nrPages > 0 && round < 20; round++) world.directReclaim();
     expect(file.nrPages).toBe(0);
+  });
+
+  it.each([
+    ['stops where it may enter file systems', GFP_HIGHUSER_MOVABLE, false],
+    ['goes on where it may not', GFP_HIGHUSER_MOVABLE & ~__GFP_FS, true],
+  ])('with more than an eighth of a list isolated by others %s', (_, gfp, goesOn) => {
+    const file = cached('a', 800);
+    const taken: number[] = [];
+    const { lru } = world.spaces;
+    lru.isolateFromEnd(LRU.inactiveFile, 100, ZONE.normal, taken);
+    const reclaimed = world.directReclaim(gfp);
+    expect([reclaimed > 0, file.nrPages]).toEqual([goesOn, 800 - reclaimed]);
+    lru.putbackAll(taken);
+    world.verify();
+  });
+
+  it.each([
+    ['leaves a huge page to compaction where there is memory enough', GFP_KERNEL, false],
+    ['does not where no page may be moved, since that takes I/O', GFP_KERNEL & ~__GFP_IO, true],
+  ])('%s', (_, gfp, reclaims) => {
+    cached('a', 500);
+    const request = { order: HPAGE_PMD_ORDER, gfp, asking: { killed: false } };
+    expect(world.run(world.reclaim.tryToFreePages(request))).toBeGreaterThanOrEqual(1);
+    expect(world.vmstat.pgscan_direct > 0).toBe(reclaims);
   });
 });

@@ -99,6 +99,15 @@ describe('a watermark boost', () => {
   });
 });
 
+describe('the allocation that finds a zone newly boosted', () => {
+  it('leaves kswapd, where that has given up, to kcompactd, although it could reclaim', () => {
+    world.reclaim.node.kswapdFailures = MAX_RECLAIM_RETRIES;
+    zone.boostedWatermark = true;
+    expect(world.memory.allocator.alloc(0, GFP_KERNEL)).toBeGreaterThan(0);
+    expect(world.kcompactdWakes).toEqual([[0, ZONE.dma32]]);
+  });
+});
+
 describe('kswapd', () => {
   it('is not woken while a zone is above its high watermark', () => {
     wake();
@@ -129,6 +138,18 @@ describe('kswapd', () => {
     expect(world.vmstat.pgscan_kswapd).toBeGreaterThan(world.vmstat.pgsteal_kswapd);
     expect(zone.reclaimActive).toBe(false);
     world.verify();
+  });
+
+  it.each([
+    [[0], 0],
+    [[2, 0], 2],
+  ])('woken for the orders %j it tells kcompactd of %i, when it naps', (orders, largest) => {
+    make(64);
+    anonymous(4000);
+    leave(zone.lowMark - 20);
+    for (const order of orders) wake(order);
+    world.settle();
+    expect(world.kcompactdWakes.at(-1)).toEqual([largest, ZONE.normal]);
   });
 
   it('is woken from its nap', () => {

@@ -4,8 +4,9 @@ import { readFile, writeFile } from '../../../../guest/mm/calls/files.ts';
 import { fork } from '../../../../guest/mm/calls/fork.ts';
 import { mlock, munlock } from '../../../../guest/mm/calls/mlock.ts';
 import { mmap } from '../../../../guest/mm/calls/mmap.ts';
+import { GFP_HIGHUSER_MOVABLE } from '../../../../guest/mm/page/gfp.ts';
 import { listNodes } from '../../../../guest/mm/page/page-list.ts';
-import { LRU } from '../../../../guest/mm/reclaim/lru.ts';
+import { LRU } from '../../../../guest/mm/reclaim/lru-lists.ts';
 import { PAGEVEC_SIZE } from '../../../../guest/mm/reclaim/page-vec.ts';
 import { PG_UNEVICTABLE } from '../../../../guest/mm/space/frames.ts';
 import { TestProcess, World } from '../space/support.ts';
@@ -19,21 +20,21 @@ function mapped(pageCount: number): { world: World; process: TestProcess; start:
 
 function nodes(world: World, list: number): number[] {
   const { lru, frames } = world.spaces;
-  return [...listNodes(frames.words, lru.list(list))];
+  return [...listNodes(frames.words, lru.lists.head(list))];
 }
 
 describe('new pages', () => {
   it('reach the inactive list in batches of 15, the last one first', () => {
     const { world, process, start } = mapped(40);
-    const before = world.spaces.lru.sizes[LRU.inactiveAnon];
+    const before = world.spaces.lru.lists.sizes[LRU.inactiveAnon];
     const pfns: number[] = [];
     for (let page = 0; page < PAGEVEC_SIZE - 1; page++) {
       pfns.push(process.frame(start + page, true));
     }
-    expect(world.spaces.lru.sizes[LRU.inactiveAnon]).toBe(before);
+    expect(world.spaces.lru.lists.sizes[LRU.inactiveAnon]).toBe(before);
     expect(world.spaces.frames.refcount(pfns[0] as number)).toBe(2);
     pfns.push(process.frame(start + PAGEVEC_SIZE, true));
-    expect(world.spaces.lru.sizes[LRU.inactiveAnon]).toBe(before + PAGEVEC_SIZE);
+    expect(world.spaces.lru.lists.sizes[LRU.inactiveAnon]).toBe(before + PAGEVEC_SIZE);
     expect(world.spaces.frames.refcount(pfns[0] as number)).toBe(1);
     const listed = nodes(world, LRU.inactiveAnon).slice(0, PAGEVEC_SIZE);
     expect(listed).toEqual(pfns.toReversed());
@@ -58,11 +59,11 @@ describe('page cache pages', () => {
     file.sizePages = 64;
     world.run(readFile(world.spaces, file, 0));
     world.spaces.lru.drain();
-    expect(world.spaces.lru.sizes[LRU.activeFile]).toBe(0);
-    expect(world.spaces.lru.sizes[LRU.inactiveFile]).toBe(32);
+    expect(world.spaces.lru.lists.sizes[LRU.activeFile]).toBe(0);
+    expect(world.spaces.lru.lists.sizes[LRU.inactiveFile]).toBe(32);
     world.run(readFile(world.spaces, file, 0));
     world.spaces.lru.drain();
-    expect(world.spaces.lru.sizes[LRU.activeFile]).toBe(1);
+    expect(world.spaces.lru.lists.sizes[LRU.activeFile]).toBe(1);
     expect(world.vmstat.pgactivate).toBe(1);
     expect(nodes(world, LRU.activeFile)).toEqual([file.page(0)]);
     expect(world.memory.allocator.levels.fileLru).toBe(32);
@@ -71,14 +72,14 @@ describe('page cache pages', () => {
 
   it('of tmpfs are on the anonymous lists', () => {
     const world = new World();
-    const before = world.spaces.lru.sizes[LRU.inactiveAnon];
+    const before = world.spaces.lru.lists.sizes[LRU.inactiveAnon];
     const file = world.spaces.files.create('tmpfs');
     file.uses = 1;
     for (let index = 0; index < 15; index++) {
       world.run(writeFile(world.spaces, file, { index, tag: 1 }));
     }
-    expect(world.spaces.lru.sizes[LRU.inactiveAnon]).toBe(before + 15);
-    expect(world.spaces.lru.sizes[LRU.inactiveFile]).toBe(0);
+    expect(world.spaces.lru.lists.sizes[LRU.inactiveAnon]).toBe(before + 15);
+    expect(world.spaces.lru.lists.sizes[LRU.inactiveFile]).toBe(0);
     world.verify();
   });
 });
@@ -90,14 +91,17 @@ describe('pages locked in memory', () => {
     world.run(mlock(world.spaces, process.mm, { start, pageCount: 20 }, process.access));
     world.spaces.lru.drain();
     expect(process.mm.residentPages).toBe(20);
-    expect(world.spaces.lru.sizes[LRU.unevictable]).toBe(20);
+    expect(world.spaces.lru.lists.sizes[LRU.unevictable]).toBe(20);
     expect(world.spaces.frames.has(pfn, PG_UNEVICTABLE)).toBe(true);
     expect(nodes(world, LRU.inactiveAnon)).not.toContain(pfn);
     expect(world.vmstat.nr_mlock).toBe(20);
+    expect(world.vmstat.unevictable_pgs_mlocked).toBe(20);
     world.verify();
     munlock(world.spaces, process.mm, start, 20);
-    expect(world.spaces.lru.sizes[LRU.unevictable]).toBe(0);
+    expect(world.spaces.lru.lists.sizes[LRU.unevictable]).toBe(0);
     expect(world.vmstat.nr_mlock).toBe(0);
+    expect(world.vmstat.unevictable_pgs_munlocked).toBe(20);
+    expect(world.vmstat.unevictable_pgs_rescued).toBe(20);
     world.verify();
   });
 
@@ -117,7 +121,7 @@ describe('pages locked in memory', () => {
       return { each, at };
     });
     world.spaces.lru.drain();
-    expect(world.spaces.lru.sizes[LRU.unevictable]).toBe(2);
+    expect(world.spaces.lru.lists.sizes[LRU.unevictable]).toBe(2);
     for (const { each, at } of both) {
       expect(world.vmstat.nr_mlock).toBe(2);
       munlock(world.spaces, each.mm, at, 2);
@@ -126,11 +130,22 @@ describe('pages locked in memory', () => {
     world.verify();
   });
 
+  it('that nobody refers to any more are counted as unlocked', () => {
+    const { world } = mapped(1);
+    const pfn = world.memory.allocator.alloc(0, GFP_HIGHUSER_MOVABLE);
+    world.spaces.lru.mlock(pfn);
+    expect(world.vmstat.nr_mlock).toBe(1);
+    world.spaces.refs.put(pfn);
+    expect([world.vmstat.nr_mlock, world.vmstat.unevictable_pgs_munlocked]).toEqual([0, 1]);
+    world.verify();
+  });
+
   it('are unlocked by the end of their process', () => {
     const { world, process, start } = mapped(30);
     world.run(mlock(world.spaces, process.mm, { start, pageCount: 30 }, process.access));
     world.run(exitMmap(world.spaces, process.mm));
     expect(world.vmstat.nr_mlock).toBe(0);
+    expect(world.vmstat.unevictable_pgs_munlocked).toBe(30);
     expect(world.vmstat.nr_unevictable).toBe(0);
     world.verify();
   });

@@ -57,6 +57,25 @@ class Exhausted {
 const PROGRESS = { pfn: -1, progress: true };
 const NOTHING = { pfn: -1, progress: false };
 
+describe('the chain of notifiers', () => {
+  it('calls the highest priority first, equals in order, and adds up what they free', () => {
+    const { world, notifiers } = new Exhausted();
+    const called: number[] = [];
+    const unregister = [0, 5, 10, 5].map((priority, index) =>
+      notifiers.register(priority, function* () {
+        called.push(index);
+        yield 1;
+        return 1 << index;
+      }),
+    );
+    expect(world.run(notifiers.call())).toBe(0b1111);
+    expect(called.splice(0)).toEqual([2, 1, 3, 0]);
+    for (const index of [1, 1, 0]) unregister[index]?.();
+    expect(world.run(notifiers.call())).toBe(0b1100);
+    expect(called).toEqual([2, 3]);
+  });
+});
+
 describe('the last step of an allocation', () => {
   it('asks the notifiers before it kills', () => {
     const guest = new Exhausted();

@@ -5,9 +5,19 @@ import { fork } from '../../../../guest/mm/calls/fork.ts';
 import { madviseDontneed } from '../../../../guest/mm/calls/madvise.ts';
 import { mlock } from '../../../../guest/mm/calls/mlock.ts';
 import { mmap } from '../../../../guest/mm/calls/mmap.ts';
+import { GFP_KERNEL, ZONE } from '../../../../guest/mm/page/gfp.ts';
+import { ScanControl } from '../../../../guest/mm/reclaim/scan-control.ts';
+import { PageShrinker, ReclaimStat } from '../../../../guest/mm/reclaim/shrink-pages.ts';
 import type { Swap } from '../../../../guest/mm/reclaim/swap.ts';
-import { PG_SWAPCACHE, PG_WRITEBACK } from '../../../../guest/mm/space/frames.ts';
-import { RSS } from '../../../../guest/mm/space/mm-types.ts';
+import {
+  PG_ACTIVE,
+  PG_REFERENCED,
+  PG_SWAPBACKED,
+  PG_SWAPCACHE,
+  PG_UNEVICTABLE,
+  PG_WRITEBACK,
+} from '../../../../guest/mm/space/frames.ts';
+import { RSS, VM_LOCKED } from '../../../../guest/mm/space/mm-types.ts';
 import { isSwapEntry, ptePfn, swapOffset } from '../../../../guest/mm/space/pte.ts';
 import { TestProcess } from '../space/support.ts';
 import { ReclaimWorld } from './reclaim-world.ts';
@@ -51,6 +61,15 @@ function swapOut(): void {
   }
 }
 
+/** shrink_folio_list for one isolated page. */
+function shrinkIsolated(pfn: number): { kept: readonly number[]; activated: number } {
+  const request = { gfp: GFP_KERNEL, order: 0, highestZone: ZONE.normal, isKswapd: true };
+  const stat = new ReclaimStat();
+  const shrinker = new PageShrinker(world.reclaim.node);
+  const { kept } = shrinker.shrink([pfn], new ScanControl(request), stat);
+  return { kept, activated: stat.activated };
+}
+
 describe('swap-out', () => {
   it('leaves swap entries in the page tables, and content in slots', () => {
     swapOut();
@@ -81,11 +100,39 @@ describe('swap-out', () => {
     world.verify();
   });
 
+  it('goes to the device in requests of 32 pages, and the rest when it is unplugged', () => {
+    const written: number[] = [];
+    for (let page = 0; page < 40; page++) {
+      const pfn = ptePfn(entryOf(page));
+      expect(world.spaces.waits.tryLock(pfn) && swap.add(pfn)).toBe(true);
+      swap.duplicate(swap.cache.slotOf(pfn));
+      swap.writePage(pfn);
+      written.push(swap.device.writingPages);
+    }
+    expect(written).toEqual(written.map((_, page) => (page < 31 ? 0 : 32)));
+    swap.unplug();
+    expect(swap.device.writingPages).toBe(40);
+  });
+
   it('spares what is locked in memory', () => {
     world.run(mlock(world.spaces, process.mm, { start, pageCount: 8 }, process.access));
     for (let round = 0; round < 20; round++) world.directReclaim();
     expect(process.mm.rss[RSS.anon]).toBe(8);
     world.verify();
+  });
+
+  it('does not activate a page that was locked in memory while it was isolated', () => {
+    const { frames, lru } = world.spaces;
+    const pfn = process.frame(start, true);
+    lru.drain();
+    expect(lru.isolate(pfn)).toBe(true);
+    lru.mlock(pfn);
+    const { kept, activated } = shrinkIsolated(pfn);
+    expect([kept, activated]).toEqual([[pfn], 0]);
+    expect([frames.has(pfn, PG_ACTIVE), frames.isLocked(pfn)]).toEqual([false, false]);
+    lru.putbackAll(kept);
+    lru.drain();
+    expect(frames.has(pfn, PG_UNEVICTABLE)).toBe(true);
   });
 
   it('ends when the device is full: the rest stays', () => {
@@ -94,6 +141,27 @@ describe('swap-out', () => {
     expect(swap.freePages).toBe(0);
     expect(process.mm.rss[RSS.swap]).toBe(10);
     for (let page = 0; page < PAGES; page++) expect(process.read(start + page)).toBe(1000 + page);
+  });
+});
+
+describe('the check of swap', () => {
+  it('tells of slots, counts and cached pages that disagree', () => {
+    unmap();
+    const { frames, files } = world.spaces;
+    const ofFiles = [...files].flatMap((file) => [...file.swapOffsets()]);
+    const ofProcess = Array.from({ length: PAGES }, (_, page) => swapOffset(entryOf(page)));
+    const entries = new Map([...ofFiles, ...ofProcess].map((slot) => [slot, 1]));
+    expect(swap.verify(entries)).toEqual([]);
+    const slot = ofProcess.find((each) => swap.slots.cachedPage(each) >= 0) ?? 0;
+    const pfn = swap.slots.cachedPage(slot);
+    expect(swap.verify(new Map([...entries, [slot, 2]])).join()).toContain('counts the entries');
+    frames.clear(pfn, PG_SWAPBACKED);
+    expect(swap.verify(entries).join()).toContain('small and backed by swap');
+    frames.set(pfn, PG_SWAPBACKED);
+    frames.clear(pfn, PG_SWAPCACHE);
+    const lines = swap.verify(entries).join();
+    expect(lines).toContain('knows its slot');
+    expect(lines).toContain('nr_swapcached');
   });
 });
 
@@ -145,6 +213,17 @@ describe('swap-in', () => {
     world.verify();
   });
 
+  it('keeps no slot of a page that a read brings back to locked memory', () => {
+    swapOut();
+    const vma = process.mm.vmas.find(start) ?? expect.fail('it is mapped');
+    vma.flags |= VM_LOCKED;
+    const free = swap.freePages;
+    process.read(start + 5);
+    expect(swap.freePages).toBe(free + 1);
+    process.read(start + 6);
+    expect(swap.freePages).toBe(free + 2);
+  });
+
   it('keeps no slot once more than half of the device is used', () => {
     swapOut();
     const free = swap.freePages;
@@ -153,6 +232,24 @@ describe('swap-in', () => {
     process.read(start + 5);
     expect(swap.freePages).toBe(used + 1);
     expect(free).toBeGreaterThan(used);
+  });
+
+  it.each([
+    ['loses it when it is activated while swap is full', true],
+    ['keeps it otherwise', false],
+  ])('a page that has its slot still %s', (_what, isFull) => {
+    swapOut();
+    const pfn = process.frame(start + 5, false);
+    const { frames, lru } = world.spaces;
+    lru.drain();
+    while (isFull && !swap.slots.isFull) swap.slots.take(0);
+    frames.set(pfn, PG_REFERENCED);
+    expect(lru.isolate(pfn)).toBe(true);
+    const { kept, activated } = shrinkIsolated(pfn);
+    expect([kept, activated, frames.has(pfn, PG_ACTIVE)]).toEqual([[pfn], 1, true]);
+    expect(frames.has(pfn, PG_SWAPCACHE)).toBe(!isFull);
+    lru.putbackAll(kept);
+    expect(process.read(start + 5)).toBe(1005);
   });
 
   it('serves two processes that wait for the same page with one read', () => {

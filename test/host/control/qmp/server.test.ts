@@ -16,6 +16,7 @@ import { QmpServer, type QmpServerOptions } from '../../../../host/control/qmp/s
 import { connectQmp, QmpConnectionError } from '../../../../lab/qmp-client.ts';
 import { ListenError, type ListenTarget } from '../../../../shared/control/listen.ts';
 import { VirtualClock } from '../../../../shared/lib/clock.ts';
+import { RealClock } from '../../../../shared/lib/real-clock.ts';
 import { QMP_CLOSE_TIMEOUT_MS } from '../../../../shared/limits.ts';
 import { FakeMachine } from '../../../support/fake-machine.ts';
 import { RECORDED_SETTINGS } from './support.ts';
@@ -180,11 +181,32 @@ describe('serving', () => {
   });
 });
 
+test('a client that asks without end is answered 4 KiB at a time: others have turns', async () => {
+  const machine = new FakeMachine(512, clock);
+  let [thisTurn, mostOfATurn, answered] = [0, 0, 0];
+  Object.defineProperty(machine, 'runState', {
+    get: () => {
+      if (thisTurn++ === 0) setImmediate(() => (thisTurn = 0));
+      mostOfATurn = Math.max(mostOfATurn, thisTurn);
+      answered++;
+      return 'running';
+    },
+  });
+  await start({ machine, clock: new RealClock() });
+  const socket = await connect();
+  const request = '{"execute": "query-status"}';
+  socket.end(`{"execute": "qmp_capabilities"}${request.repeat(2000)}`);
+  await readUntil(socket, /never/);
+  expect(answered).toBeGreaterThanOrEqual(2000);
+  // Two slices at most end in one turn: what a turn began with, and its own.
+  expect(mostOfATurn).toBeLessThan((3 * 4096) / request.length);
+});
+
 describe('a client that does not read', () => {
   const COUNT = 2000;
 
   test('is not read from either, and loses nothing when it reads again', async () => {
-    await start();
+    await start({ clock: new RealClock() });
     const socket = await connect();
     socket.write('{"execute": "qmp_capabilities"}');
     const request = '{"execute": "qom-list", "arguments": {"path": "balloon0"}, "id": 1}';

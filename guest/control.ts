@@ -56,10 +56,11 @@ function freeHugePages(guest: Guest): number {
 /** compact_memory, and what the counters have become by its end. */
 async function compactMemory(guest: Guest): Promise<CompactionSummary> {
   const { kernel } = guest;
-  const before = { ...kernel.compaction.events, ...kernel.memory.balloons.events };
+  const events = () => ({ ...kernel.compaction.events, ...kernel.memory.balloons.events });
+  const before = events();
   const freeBefore = freeHugePages(guest);
   await finished(guest, kernel.compactMemory());
-  const after = { ...kernel.compaction.events, ...kernel.memory.balloons.events };
+  const after = events();
   return {
     migrated: after.pgmigrate_success - before.pgmigrate_success,
     failed: after.pgmigrate_fail - before.pgmigrate_fail,

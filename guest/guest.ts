@@ -10,7 +10,7 @@ import type { Link, LinkEnd } from '../shared/transport/link.ts';
 import type { LinuxVersion } from './drivers/balloon-stats.ts';
 import type { DriverVerb } from './drivers/driver-core.ts';
 import { Kernel, type SpaceTuning } from './kernel.ts';
-import type { BalloonCompaction } from './mm/memory.ts';
+import type { BalloonCompaction } from './mm/balloon/compaction-mode.ts';
 import type { FreeListDump } from './mm/page/image.ts';
 import type { RecordedFrames } from './mm/page/page-dump.ts';
 import { join, type Task } from './sched/scheduler.ts';
@@ -154,22 +154,11 @@ export class Guest {
   }
 
   #newKernel(): Kernel {
-    const { recordedFrames, balloonCompaction, spaces, swapBytes, kmemTrace } = this.#options;
-    // What kswapd did in the recorded guest is in its trace.
-    const reclaim = kmemTrace === undefined ? this.#options.reclaim : 'off';
     return new Kernel({
-      memoryBytes: this.#options.memoryBytes,
-      ...(this.#options.image === undefined ? {} : { image: this.#options.image }),
-      ...(recordedFrames === undefined ? {} : { recordedFrames }),
-      ...(balloonCompaction === undefined ? {} : { balloonCompaction }),
-      ...(spaces === undefined ? {} : { spaces }),
-      ...(swapBytes === undefined ? {} : { swapBytes }),
-      ...(reclaim === undefined ? {} : { reclaim }),
+      ...this.#options,
+      // What kswapd did in the recorded guest is in its trace.
+      ...(this.#options.kmemTrace === undefined ? {} : { reclaim: 'off' }),
       clock: this.#clock,
-      seed: this.#options.seed,
-      linux: this.#options.linux,
-      pagePoison: this.#options.pagePoison ?? false,
-      log: this.#options.log,
       port: { send: (message) => this.#connection.send(message) },
     });
   }

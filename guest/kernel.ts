@@ -8,7 +8,8 @@ import { BalloonStatistics, type LinuxVersion } from './drivers/balloon-stats.ts
 import { DriverCore, type DriverVerb } from './drivers/driver-core.ts';
 import { VirtioBalloon } from './drivers/virtio-balloon.ts';
 import { VirtioDevice, type VirtioPort } from './drivers/virtio-device.ts';
-import { type BalloonCompaction, GuestMemory } from './mm/memory.ts';
+import type { BalloonCompaction } from './mm/balloon/compaction-mode.ts';
+import { GuestMemory } from './mm/memory.ts';
 import { Compaction } from './mm/move/compaction.ts';
 import { Kcompactd } from './mm/move/kcompactd.ts';
 import { RecordedPages } from './mm/move/recorded-pages.ts';

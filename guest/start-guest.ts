@@ -11,7 +11,7 @@ import { requireCertificates } from '../shared/transport/ws-tls.ts';
 import { GuestControl } from './control.ts';
 import type { LinuxVersion } from './drivers/balloon-stats.ts';
 import { Guest, type GuestEnd } from './guest.ts';
-import type { BalloonCompaction } from './mm/memory.ts';
+import type { BalloonCompaction } from './mm/balloon/compaction-mode.ts';
 import type { FreeListDump } from './mm/page/image.ts';
 import { StartQueue } from './start-queue.ts';
 import type { KmemEvent } from './workload/kmem-trace.ts';

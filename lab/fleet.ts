@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { BalloonCompaction } from '../guest/mm/balloon/compaction-mode.ts';
 import { LineClient } from '../shared/control/line-client.ts';
 import type { GuestDump, HostGuestSummary } from '../shared/control/schemas.ts';
 import { formatSize, PAGE_SIZE } from '../shared/lib/units.ts';
@@ -15,7 +16,7 @@ export interface FleetGuest {
   readonly image?: string | undefined;
   readonly workload?: 'none' | 'default';
   readonly linux?: '6.1' | '6.12';
-  readonly balloonCompaction?: 'movable' | 'v2012' | 'off';
+  readonly balloonCompaction?: BalloonCompaction;
 }
 
 export interface FleetOptions {
@@ -218,4 +219,26 @@ export function isSettled({ host, dump }: FleetView): boolean {
     !dump.resizing &&
     host.buffersInFlight === 0
   );
+}
+
+/**
+ * Does `body` with a fleet that is stopped in every case, at once when `abort` fires: rejects with
+ * its reason then, for what a stopped fleet makes of a request is no news.
+ */
+export async function withFleet(
+  fleet: Fleet,
+  abort: AbortSignal,
+  body: () => Promise<void>,
+): Promise<void> {
+  const stop = (): void => void fleet.stop();
+  abort.addEventListener('abort', stop);
+  try {
+    await body();
+  } catch (error) {
+    abort.throwIfAborted();
+    throw error;
+  } finally {
+    abort.removeEventListener('abort', stop);
+    await fleet.stop();
+  }
 }

@@ -1,7 +1,7 @@
 import type { PfnRange } from '../../shared/lib/pfn-ranges.ts';
 import { BalloonDevInfo, type BalloonOptions } from './balloon/balloon-dev-info.ts';
 import { Balloons } from './balloon/balloons.ts';
-import type { BalloonCompaction } from './balloon/generations.ts';
+import type { BalloonCompaction } from './balloon/compaction-mode.ts';
 import { type AllocatorHooks, PageAllocator } from './page/alloc.ts';
 import { bootFromImage, type FreeListDump } from './page/image.ts';
 import { bootLayout } from './page/layout.ts';
@@ -10,8 +10,6 @@ import type { PageMap } from './page/page-map.ts';
 import { ramRegions } from './page/ram.ts';
 import { Tracepoints } from './page/tracepoints.ts';
 import { verifyMemory } from './verify.ts';
-
-export type { BalloonCompaction } from './balloon/generations.ts';
 
 export interface BootOptions {
   /** RAM as QEMU's -m gives it: whole MiB, 64 MiB to 64 GiB; else SizeError. */

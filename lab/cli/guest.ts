@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { BALLOON_COMPACTIONS } from '../../guest/mm/balloon/compaction-mode.ts';
 import {
   logOption,
   parseChoice,
@@ -42,7 +43,7 @@ export function guestCommand(): Command {
     .argParser(parseChoice(['default', 'none']))
     .default('default', 'default');
   const compaction = new Option('--balloon-compaction <mode>', BALLOON_COMPACTION)
-    .argParser(parseChoice(['movable', 'v2012', 'off']))
+    .argParser(parseChoice(BALLOON_COMPACTIONS))
     .default('movable', 'movable');
   return new Command('guest')
     .description('run one or more guests, each with a connection to a host')

@@ -1,10 +1,7 @@
 import { existsSync } from 'node:fs';
+import type { BalloonCompaction } from '../../guest/mm/balloon/compaction-mode.ts';
 import { formatSize, MIB } from '../../shared/lib/units.ts';
-import {
-  type BalloonCompaction,
-  MIN_FRAGMENTATION_BYTES,
-  runFragmentation,
-} from '../fragmentation/fragmentation.ts';
+import { MIN_FRAGMENTATION_BYTES, runFragmentation } from '../fragmentation/fragmentation.ts';
 import { runScenario, StepFailed } from '../scenario/runner.ts';
 import { readScenario } from '../scenario/schema.ts';
 import { EXIT, errorLine, UsageError } from './errors.ts';

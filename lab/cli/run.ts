@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { BALLOON_COMPACTIONS } from '../../guest/mm/balloon/compaction-mode.ts';
 import { parseChoice, parseMemory } from './options.ts';
 
 const ABOUT = `
@@ -29,7 +30,7 @@ export function runCommand(): Command {
   const compaction = new Option(
     '--balloon-compaction <mode>',
     'of fragmentation: one guest only, with movable, v2012 or off (default: movable and off)',
-  ).argParser(parseChoice(['movable', 'v2012', 'off']));
+  ).argParser(parseChoice(BALLOON_COMPACTIONS));
   return new Command('run')
     .description('start a host and guests as processes and run a scenario')
     .argument('<scenario>', "path of a scenario file, or the name of one of Puff's own")

@@ -1,6 +1,6 @@
 import type { LinuxVersion } from '../../guest/drivers/balloon-stats.ts';
 import type { GuestEnd } from '../../guest/guest.ts';
-import type { BalloonCompaction } from '../../guest/mm/memory.ts';
+import type { BalloonCompaction } from '../../guest/mm/balloon/compaction-mode.ts';
 import { type RunningGuests, startGuest } from '../../guest/start-guest.ts';
 import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
 import type { TraceReport } from '../../guest/workload/trace-program.ts';

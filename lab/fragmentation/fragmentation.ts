@@ -1,7 +1,8 @@
+import type { BalloonCompaction } from '../../guest/mm/balloon/compaction-mode.ts';
 import type { CompactionSummary, GuestDump, PageMapView } from '../../shared/control/schemas.ts';
 import { formatSize, MIB, PAGE_SIZE } from '../../shared/lib/units.ts';
 import { table } from '../demo/report.ts';
-import { Fleet } from '../fleet.ts';
+import { Fleet, withFleet } from '../fleet.ts';
 import type { Output } from '../progress.ts';
 import { drawPageMap, legend, type MapStyle } from './page-map-text.ts';
 
@@ -11,8 +12,6 @@ import { drawPageMap, legend, type MapStyle } from './page-map-text.ts';
  * pages that cannot. Real processes. kcompactd, which goes by the clock, does nothing by itself,
  * and each step is waited for, so that two runs print the same but for process ids.
  */
-export type BalloonCompaction = 'movable' | 'v2012' | 'off';
-
 export interface FragmentationOptions {
   readonly memoryBytes: number;
   /** One guest for each. */
@@ -60,23 +59,14 @@ export async function runFragmentation(
       return { id: mode, memoryBytes, workload: 'none', balloonCompaction: mode } as const;
     }),
   });
-  const stop = (): void => void fleet.stop();
-  abort.addEventListener('abort', stop);
-  try {
+  await withFleet(fleet, abort, async () => {
     await fleet.start();
     output.write(`${introduction(options)}\nThe ${fleet.about}.\n`);
     const stories: Story[] = [];
     const stage = { fleet, memoryBytes, style, output };
     for (const mode of modes) stories.push(await play(stage, mode));
     output.write(`\n${conclusion(stories)}`);
-  } catch (error) {
-    // What a stopped fleet makes of a request is no news.
-    abort.throwIfAborted();
-    throw error;
-  } finally {
-    abort.removeEventListener('abort', stop);
-    await fleet.stop();
-  }
+  });
 }
 
 function mibOf(memoryBytes: number, part: number): number {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CompactionSummary } from '../../shared/control/schemas.ts';
 import { formatSize, PAGE_SIZE } from '../../shared/lib/units.ts';
-import { Fleet, type FleetView, isSettled } from '../fleet.ts';
+import { Fleet, type FleetView, isSettled, withFleet } from '../fleet.ts';
 import { type Output, Progress } from '../progress.ts';
 import { type QmpClient, QmpError } from '../qmp-client.ts';
 import { contains } from './contains.ts';
@@ -38,23 +38,14 @@ export async function runScenario(
     strict: scenario.host.strict,
     ...(scenario.host.device === undefined ? {} : { device: scenario.host.device }),
   });
-  const stop = (): void => void fleet.stop();
-  abort.addEventListener('abort', stop);
   const { name, seed, steps } = scenario;
-  try {
+  await withFleet(fleet, abort, async () => {
     output.write(`scenario ${name}, seed ${seed}\n`);
     await fleet.start();
     output.write(`${fleet.about}\n`);
     await playSteps(fleet, steps, output, abort);
     output.write(`scenario ${name}, seed ${seed}: all ${steps.length} steps as expected\n`);
-  } catch (error) {
-    // What a stopped fleet makes of a step is no news.
-    abort.throwIfAborted();
-    throw error;
-  } finally {
-    abort.removeEventListener('abort', stop);
-    await fleet.stop();
-  }
+  });
 }
 
 /** Does the steps one after the other with a fleet that was started. Throws StepFailed. */

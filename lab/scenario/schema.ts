@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
+import { BALLOON_COMPACTIONS } from '../../guest/mm/balloon/compaction-mode.ts';
 import { programSchema } from '../../guest/workload/programs.ts';
 import { issueText } from '../../shared/control/issues.ts';
 import { parseSize } from '../../shared/lib/units.ts';
@@ -101,7 +102,7 @@ export const scenarioSchema = z
           /** A recorded guest to boot from; the path is from the file's own folder. */
           image: z.string().min(1).optional(),
           workload: z.enum(['none', 'default']).default('default'),
-          balloonCompaction: z.enum(['movable', 'v2012', 'off']).default('movable'),
+          balloonCompaction: z.enum(BALLOON_COMPACTIONS).default('movable'),
         }),
       )
       .min(1),

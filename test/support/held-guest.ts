@@ -1,5 +1,5 @@
 import type { Guest } from '../../guest/guest.ts';
-import type { BalloonCompaction } from '../../guest/mm/memory.ts';
+import type { BalloonCompaction } from '../../guest/mm/balloon/compaction-mode.ts';
 import { DEFAULT_PROPERTIES } from '../../host/device/offer.ts';
 import { QEMU_POLICY } from '../../host/device/violations.ts';
 import type { GuestKeeper } from '../../host/vmm/guest-keeper.ts';

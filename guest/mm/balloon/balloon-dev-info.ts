@@ -1,5 +1,4 @@
 import { assert, fail } from '../../../shared/lib/assert.ts';
-import type { Frame } from '../../../shared/lifecycle/procedure.ts';
 import { ARRAY_PFNS_MAX } from '../../../shared/limits.ts';
 import { PAGE_EVENT, PAGE_STATE } from '../page/page-lifecycle.ts';
 import { isListEmpty, listAdd, listDel, listNext, listPrevious } from '../page/page-list.ts';
@@ -46,8 +45,6 @@ export class BalloonDevInfo implements Book {
   readonly #enqueueFrame = balloonPageEnqueue.newFrame(0, 0);
   readonly #dequeueFrame = balloonPageDequeue.newFrame(0);
   readonly #freeFrame = balloonPageFree.newFrame(0, 0);
-  readonly #isolateFrame: Frame;
-  readonly #putbackFrame: Frame;
   /** Number on this book's frames and head of its list, while it holds any; 0 while it is empty. */
   #number = 0;
   #list = -1;
@@ -63,8 +60,6 @@ export class BalloonDevInfo implements Book {
     this.#adjust = options.adjustManagedPageCount;
     // Without CONFIG_BALLOON_COMPACTION balloon_mapping_alloc fails: nothing leads to the driver.
     this.migration = balloons.compaction === 'off' ? undefined : options.migration;
-    this.#isolateFrame = this.generation.isolate.newFrame(0);
-    this.#putbackFrame = this.generation.putback.newFrame(0);
   }
 
   get generation(): BalloonGeneration {
@@ -138,11 +133,6 @@ export class BalloonDevInfo implements Book {
     return -1;
   }
 
-  /** `releaseEach` for one page. */
-  release(pfn: number): void {
-    this.releaseEach(Int32Array.of(pfn));
-  }
-
   /**
    * What release_pages_balloon does to pages that were dequeued and told to the host, at most 256
    * and in this order: the managed pages grow again (in 6.1 not before now), then put_page.
@@ -159,24 +149,6 @@ export class BalloonDevInfo implements Book {
       if (letGoBalloonPage(frame, this.#balloons) === 'freed') UNREFERENCED[freed++] = pfns[at];
     }
     this.#balloons.allocator.freeUnreferencedEach(UNREFERENCED, 0, freed);
-  }
-
-  /** isolate_movable_page, balloon_page_isolate: false when the page could not be had. */
-  isolate(pfn: number): boolean {
-    const { isolate } = this.generation;
-    const frame = this.#isolateFrame;
-    isolate.start(frame);
-    frame[1] = pfn;
-    return isolate.run(frame, this.#balloons) === 'isolated';
-  }
-
-  /** putback_movable_pages for one isolated page: it becomes the first of the list. */
-  putback(pfn: number): void {
-    const { putback } = this.generation;
-    const frame = this.#putbackFrame;
-    putback.start(frame);
-    frame[1] = pfn;
-    putback.run(frame, this.#balloons);
   }
 
   *pfns(): Generator<number> {

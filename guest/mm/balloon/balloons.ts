@@ -2,11 +2,8 @@ import { assert, fail } from '../../../shared/lib/assert.ts';
 import { MAX_BOOKS, type PageMap } from '../page/page-map.ts';
 import type { BalloonAllocator, Book } from './book.ts';
 import { CompactBalloonEvents } from './compact-balloon-events.ts';
-import {
-  BALLOON_GENERATIONS,
-  type BalloonCompaction,
-  type BalloonGeneration,
-} from './generations.ts';
+import type { BalloonCompaction } from './compaction-mode.ts';
+import { BALLOON_GENERATIONS, type BalloonGeneration } from './generations.ts';
 import type { BalloonWorld2012 } from './procedures-2012.ts';
 
 /** vmstat's events. Inflated less deflated is what the balloons hold (I5). */

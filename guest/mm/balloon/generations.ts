@@ -1,4 +1,5 @@
 import type { Procedure } from '../../../shared/lifecycle/procedure.ts';
+import type { BalloonCompaction } from './compaction-mode.ts';
 import { balloonPageMigrate } from './migrate-procedure.ts';
 import { balloonPageMigrate2012 } from './migrate-procedure-2012.ts';
 import { balloonPageIsolate, balloonPagePutback } from './procedures.ts';
@@ -7,13 +8,6 @@ import {
   balloonPageIsolate2012,
   balloonPagePutback2012,
 } from './procedures-2012.ts';
-
-/**
- * How pages of balloons are moved: the movable operations of Linux 6.1, the 2012 postings
- * (`page->mapping` and MIGRATEPAGE_BALLOON_SUCCESS), or not at all: a kernel built without
- * CONFIG_BALLOON_COMPACTION.
- */
-export type BalloonCompaction = 'movable' | 'v2012' | 'off';
 
 /** What moving a page returns (include/linux/migrate.h, and the 2012 posting for the second). */
 export const MIGRATEPAGE = {

@@ -3,6 +3,7 @@ import { fail } from '../../../shared/lib/assert.ts';
 import { procedure, WAIT, YES_NO } from '../../../shared/lifecycle/procedure.ts';
 import type { BalloonWorld, Book } from './book.ts';
 import type { CompactBalloonEvents } from './compact-balloon-events.ts';
+import { isolateEffects } from './isolate-effects.ts';
 import { balloonPageDevice, balloonPageMovable, isMovableBalloonPage } from './page-mapping.ts';
 
 /**
@@ -52,14 +53,14 @@ const isolateMachine = setup({}).createMachine({
  * the page may be anybody's by the time it is pinned. An isolated page keeps the isolator's
  * reference. Of two isolators that meet, each may see the other's reference and both give up.
  */
-export const balloonPageIsolate2012 = procedure(isolateMachine, YES_NO, {
+export const balloonPageIsolate2012 = procedure<
+  typeof isolateMachine,
+  typeof YES_NO,
+  BalloonWorld2012
+>(isolateMachine, YES_NO, {
+  ...isolateEffects,
   /** No lock and no reference. */
-  look: (frame, world: BalloonWorld2012) =>
-    balloonPageMovable(world.pages, frame[PFN]) ? yes : no,
-  /** Atomic by itself: get_page_unless_zero. */
-  pin: (frame, world) => (world.pages.getUnlessZero(frame[PFN]) ? yes : no),
-  /** Atomic by itself: trylock_page. Held by enqueue, dequeue, migration, another isolation. */
-  lock: (frame, world) => (world.pages.tryLock(frame[PFN]) ? yes : no),
+  look: (frame, world) => (balloonPageMovable(world.pages, frame[PFN]) ? yes : no),
   /** Page lock: its mapping is a balloon's still. */
   recheck: (frame, world) => (isMovableBalloonPage(world.pages, frame[PFN]) ? yes : no),
   /** Page lock: the list's reference and ours. An isolated page has one more. */
@@ -68,19 +69,6 @@ export const balloonPageIsolate2012 = procedure(isolateMachine, YES_NO, {
   unlink: (frame, world) => {
     deviceOf(world, frame[PFN]).unlinkPage(frame[PFN]);
     world.compactBalloon.compact_balloon_isolated++;
-    return yes;
-  },
-  release: (frame, world) => {
-    world.pages.unlock(frame[PFN]);
-    return yes;
-  },
-  unlock: (frame, world) => {
-    world.pages.unlock(frame[PFN]);
-    return yes;
-  },
-  /** Atomic by itself: put_page, which frees a page that was deflated meanwhile. */
-  unpin: (frame, world) => {
-    world.allocator.putPage(frame[PFN]);
     return yes;
   },
 });

@@ -3,6 +3,7 @@ import { fail } from '../../../shared/lib/assert.ts';
 import { procedure, WAIT, YES_NO } from '../../../shared/lifecycle/procedure.ts';
 import { PAGE_STATE } from '../page/page-lifecycle.ts';
 import type { BalloonWorld } from './book.ts';
+import { isolateEffects } from './isolate-effects.ts';
 
 /**
  * What happens to one balloon page, as stepped procedures: enqueue, dequeue, free, isolate and put
@@ -166,35 +167,23 @@ const isolateMachine = setup({}).createMachine({
 });
 
 /** isolate_movable_page on a balloon page. Isolated, the page keeps the isolator's reference. */
-export const balloonPageIsolate = procedure(isolateMachine, YES_NO, {
-  /** Atomic by itself: get_page_unless_zero. */
-  pin: (frame, world: BalloonWorld) => (world.pages.getUnlessZero(frame[PFN]) ? yes : no),
-  /** No lock: a page that is no balloon's must not have its lock touched. */
-  look: (frame, world) => (world.pages.isMovable(frame[PFN]) ? yes : no),
-  /** Atomic by itself: trylock_page. Held by enqueue, dequeue or another isolation. */
-  lock: (frame, world) => (world.pages.tryLock(frame[PFN]) ? yes : no),
-  /** Page lock: still in a balloon and not isolated by another. */
-  recheck: (frame, world) =>
-    world.pages.states.stateOf(frame[PFN]) === PAGE_STATE.balloon ? yes : no,
-  /** Page lock and pages_lock: balloon_page_isolate. */
-  unlink: (frame, world) => {
-    world.bookOf(frame[PFN]).unlinkPage(frame[PFN]);
-    return yes;
+export const balloonPageIsolate = procedure<typeof isolateMachine, typeof YES_NO, BalloonWorld>(
+  isolateMachine,
+  YES_NO,
+  {
+    ...isolateEffects,
+    /** No lock: a page that is no balloon's must not have its lock touched. */
+    look: (frame, world) => (world.pages.isMovable(frame[PFN]) ? yes : no),
+    /** Page lock: still in a balloon and not isolated by another. */
+    recheck: (frame, world) =>
+      world.pages.states.stateOf(frame[PFN]) === PAGE_STATE.balloon ? yes : no,
+    /** Page lock and pages_lock: balloon_page_isolate. */
+    unlink: (frame, world) => {
+      world.bookOf(frame[PFN]).unlinkPage(frame[PFN]);
+      return yes;
+    },
   },
-  release: (frame, world) => {
-    world.pages.unlock(frame[PFN]);
-    return yes;
-  },
-  unlock: (frame, world) => {
-    world.pages.unlock(frame[PFN]);
-    return yes;
-  },
-  /** Atomic by itself: put_page, which frees a page that was deflated meanwhile. */
-  unpin: (frame, world) => {
-    world.allocator.putPage(frame[PFN]);
-    return yes;
-  },
-});
+);
 
 const putbackMachine = setup({}).createMachine({
   id: 'balloon_page_putback',

@@ -160,7 +160,7 @@ export class QmpServer {
   /** Feeds a slice of what came in, if the client reads what comes out; the rest in later turns. */
   #receive(client: ServedClient, bytes: Uint8Array): void {
     const { socket, session } = client;
-    const pending = client.unfed.length === 0 ? bytes : Buffer.concat([client.unfed, bytes]);
+    const pending = joined(client.unfed, bytes);
     client.unfed = pending;
     if (client.turn !== undefined || socket.destroyed) return;
     if (socket.writableLength < OUTBOUND_SOFT_BYTES) {
@@ -198,4 +198,10 @@ export class QmpServer {
     this.counters.add('socket-errors');
     this.#log.debug({ error: error.message }, 'QMP client connection failed');
   }
+}
+
+/** Copies only where there is something on either side: a turn of its own brings nothing new. */
+function joined(before: Uint8Array, bytes: Uint8Array): Uint8Array {
+  if (bytes.length === 0) return before;
+  return before.length === 0 ? bytes : Buffer.concat([before, bytes]);
 }

@@ -5,6 +5,7 @@ import { GuestMemory } from '../../../../guest/mm/memory.ts';
 import { PAGE_STATE } from '../../../../guest/mm/page/page-lifecycle.ts';
 import { MAX_BOOKS } from '../../../../guest/mm/page/page-map.ts';
 import { MIB } from '../../../../shared/lib/units.ts';
+import { pagesOf } from './pages-of.ts';
 
 /** What both generations of balloon compaction promise alike. */
 for (const balloonCompaction of ['movable', 'v2012'] as const) {
@@ -49,14 +50,14 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
         book.dequeue();
         expect(stateOf(pfn)).toBe(PAGE_STATE.allocated);
         expect(memory.pages.book(pfn)).toBe(0);
-        book.release(pfn);
+        book.releaseEach(Int32Array.of(pfn));
         expect(stateOf(pfn)).toBe(PAGE_STATE.pcp);
-        expect(() => book.release(pfn)).toThrow('a page is released once');
+        expect(() => book.releaseEach(Int32Array.of(pfn))).toThrow('a page is released once');
       });
 
       it('I5: events count pages in and out', () => {
         inflate(5);
-        book.release(book.dequeue());
+        book.releaseEach(Int32Array.of(book.dequeue()));
         const { balloon_inflate, balloon_deflate } = memory.balloons.events;
         expect([balloon_inflate, balloon_deflate]).toEqual([5, 1]);
       });
@@ -64,9 +65,9 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
       it('I7: nothing anywhere is a BUG, only isolated pages left is not', () => {
         expect(() => book.dequeue()).toThrow('balloon pages are lost');
         const [pfn] = inflate(1);
-        book.isolate(pfn);
+        pagesOf(memory).isolate(pfn);
         expect(book.dequeue()).toBe(-1);
-        book.putback(pfn);
+        pagesOf(memory).putback(pfn);
         expect(book.dequeue()).toBe(pfn);
       });
 
@@ -94,7 +95,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
         expect(allocator.managedPages).toBe(boot - 10);
         const pfn = book.dequeue();
         expect(allocator.managedPages).toBe(boot - 10);
-        book.release(pfn);
+        book.releaseEach(Int32Array.of(pfn));
         expect(allocator.managedPages).toBe(boot - 9);
         expect(memory.verify()).toEqual([]);
       });
@@ -110,7 +111,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
     describe('isolate and putback', () => {
       it('an isolated page is off the list, counted, and keeps the isolator’s reference', () => {
         const pfns = inflate(3);
-        expect(book.isolate(pfns[1])).toBe(true);
+        expect(pagesOf(memory).isolate(pfns[1])).toBe(true);
         expect([book.length, book.isolatedPages]).toEqual([2, 1]);
         expect(stateOf(pfns[1])).toBe(PAGE_STATE.balloonIsolated);
         expect(memory.pages.refcount(pfns[1])).toBe(2);
@@ -119,8 +120,8 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
 
       it('a page that is put back becomes the first of the list', () => {
         const pfns = inflate(3);
-        book.isolate(pfns[0]);
-        book.putback(pfns[0]);
+        pagesOf(memory).isolate(pfns[0]);
+        pagesOf(memory).putback(pfns[0]);
         expect(listed()).toEqual([pfns[1], pfns[2], pfns[0]]);
         expect(memory.pages.refcount(pfns[0])).toBe(1);
         expect(book.dequeue()).toBe(pfns[0]);
@@ -128,9 +129,9 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
 
       it('a book whose last listed page is gone takes back the one that is isolated', () => {
         const [first] = inflate(2);
-        book.isolate(first);
-        book.release(book.dequeue());
-        book.putback(first);
+        pagesOf(memory).isolate(first);
+        book.releaseEach(Int32Array.of(book.dequeue()));
+        pagesOf(memory).putback(first);
         expect(listed()).toEqual([first]);
         expect(memory.verify()).toEqual([]);
       });
@@ -139,9 +140,9 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
         const held = memory.allocator.allocBalloonPage();
         const [locked, isolated] = inflate(2);
         memory.pages.tryLock(locked);
-        book.isolate(isolated);
+        pagesOf(memory).isolate(isolated);
         const free = memory.allocator.zones[1].endPfn - 1;
-        expect([free, held, locked, isolated].map((pfn) => book.isolate(pfn))).toEqual([
+        expect([free, held, locked, isolated].map((pfn) => pagesOf(memory).isolate(pfn))).toEqual([
           false,
           false,
           false,
@@ -162,7 +163,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
         expect(listed(other)).toEqual(theirs);
         expect(mine.map((pfn) => memory.balloons.bookOf(pfn) === book)).toEqual([true, true]);
         expect(theirs.map((pfn) => memory.balloons.bookOf(pfn) === other)).toEqual([true, true]);
-        book.isolate(theirs[0]);
+        pagesOf(memory).isolate(theirs[0]);
         expect([book.isolatedPages, other.isolatedPages]).toEqual([0, 1]);
       });
 
@@ -171,7 +172,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
           const next = memory.newBalloon({ adjustManagedPageCount: true });
           const [pfn] = inflate(1, next);
           expect(memory.pages.book(pfn)).toBe(1);
-          next.release(next.dequeue());
+          next.releaseEach(Int32Array.of(next.dequeue()));
           expect(listed(next)).toEqual([]);
         }
         expect(memory.balloons.bound()).toEqual([]);
@@ -197,14 +198,14 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
             if (kind === 0) model = [...model, ...inflate(1 + (pick % 3))];
             else if (kind === 1 && model.length > 0) {
               expect(book.dequeue()).toBe(model[model.length - 1]);
-              book.release(model.pop() ?? -1);
+              book.releaseEach(Int32Array.of(model.pop() ?? -1));
             } else if (kind === 2 && model.length > 0) {
               const [pfn] = model.splice(pick % model.length, 1);
-              expect(book.isolate(pfn)).toBe(true);
+              expect(pagesOf(memory).isolate(pfn)).toBe(true);
               isolated.push(pfn);
             } else if (kind === 3 && isolated.length > 0) {
               const [pfn] = isolated.splice(pick % isolated.length, 1);
-              book.putback(pfn);
+              pagesOf(memory).putback(pfn);
               model.push(pfn);
             }
           }

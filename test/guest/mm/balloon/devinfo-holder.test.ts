@@ -12,6 +12,7 @@ import {
 } from '../../../../shared/virtio/balloon.ts';
 import { HeldGuest } from '../../../support/held-guest.ts';
 import { FakeHost } from '../../drivers/fake-host.ts';
+import { pagesOf } from './pages-of.ts';
 
 const OPTIONS = { adjustManagedPageCount: true };
 
@@ -43,11 +44,11 @@ describe('balloon_devinfo_free', () => {
     book.enqueue(pfn);
     const free = (): void => balloonDevinfoFree(holder);
     expect(free).toThrow('a balloon_dev_info is freed without pages');
-    book.isolate(pfn);
+    pagesOf(memory).isolate(pfn);
     expect(free).toThrow('a balloon_dev_info is freed without pages');
     expect(holder.vbDevInfo).toBe(book);
-    book.putback(pfn);
-    book.release(book.dequeue());
+    pagesOf(memory).putback(pfn);
+    book.releaseEach(Int32Array.of(book.dequeue()));
     free();
     expect(memory.verify()).toEqual([]);
   });

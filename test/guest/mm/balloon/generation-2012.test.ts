@@ -16,6 +16,7 @@ import { GuestMemory } from '../../../../guest/mm/memory.ts';
 import { PAGE_STATE } from '../../../../guest/mm/page/page-lifecycle.ts';
 import { MIB } from '../../../../shared/lib/units.ts';
 import { FakeDriver } from './fake-driver.ts';
+import { pagesOf } from './pages-of.ts';
 
 /** What the 2012 postings do that Linux 6.1 does otherwise. */
 let memory: GuestMemory;
@@ -37,7 +38,7 @@ beforeEach(() => {
 function deflate(page: number): void {
   for (let got = -1; got !== page; ) {
     got = book.dequeue();
-    if (got !== page) book.release(got);
+    if (got !== page) book.releaseEach(Int32Array.of(got));
   }
 }
 
@@ -51,7 +52,7 @@ function isolation(page = pfn): { step(): string; run(): string } {
 
 /** Steps of a migration of `pfn`, which is isolated for it. */
 function migration(newPfn: number): { stepTo(state: string): void; readonly stands: string } {
-  expect(book.isolate(pfn)).toBe(true);
+  expect(pagesOf(memory).isolate(pfn)).toBe(true);
   const frame = balloonPageMigrate2012.newFrame(pfn, newPfn, 0);
   const stands = (): string => balloonPageMigrate2012.stateName(frame);
   return {
@@ -100,7 +101,7 @@ describe('balloon_page_movable may be wrong, and isolation under the page lock i
     const walk = isolation();
     walk.step();
     deflate(pfn);
-    book.release(pfn);
+    book.releaseEach(Int32Array.of(pfn));
     expect(walk.run()).toBe('refused');
     expect([refcount(pfn), stateOf(pfn)]).toEqual([0, PAGE_STATE.pcp]);
   });
@@ -109,7 +110,7 @@ describe('balloon_page_movable may be wrong, and isolation under the page lock i
     const walk = isolation();
     walk.step();
     deflate(pfn);
-    book.release(pfn);
+    book.releaseEach(Int32Array.of(pfn));
     expect(memory.allocator.allocBalloonPage()).toBe(pfn);
     expect(walk.run()).toBe('refused');
     expect([refcount(pfn), stateOf(pfn)]).toEqual([1, PAGE_STATE.allocated]);
@@ -122,12 +123,12 @@ describe('balloon_page_movable may be wrong, and isolation under the page lock i
     deflate(pfn);
     expect(walk.run()).toBe('refused');
     expect(refcount(pfn)).toBe(1);
-    book.release(pfn);
+    book.releaseEach(Int32Array.of(pfn));
     expect(memory.verify()).toEqual([]);
   });
 
   it('an isolated page looks movable and is refused for its reference count', () => {
-    book.isolate(pfn);
+    pagesOf(memory).isolate(pfn);
     expect(movable(pfn)).toBe(true);
     expect(isolation().run()).toBe('refused');
     expect([refcount(pfn), book.isolatedPages]).toEqual([2, 1]);
@@ -177,7 +178,7 @@ describe('MIGRATEPAGE_BALLOON_SUCCESS', () => {
     const steps = migration(newPfn);
     steps.stepTo('unlockOld');
     expect(book.dequeue()).toBe(newPfn);
-    book.release(newPfn);
+    book.releaseEach(Int32Array.of(newPfn));
     expect(stateOf(newPfn)).toBe(PAGE_STATE.pcp);
     steps.stepTo('migrated');
     new BalloonPages(memory.balloons).release(pfn);

@@ -7,6 +7,7 @@ import { GuestMemory } from '../../../../guest/mm/memory.ts';
 import { PAGE_STATE } from '../../../../guest/mm/page/page-lifecycle.ts';
 import { MIB } from '../../../../shared/lib/units.ts';
 import { FakeDriver } from './fake-driver.ts';
+import { pagesOf } from './pages-of.ts';
 
 /** What both generations of balloon compaction promise, each by its own steps. */
 for (const balloonCompaction of ['movable', 'v2012'] as const) {
@@ -43,7 +44,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
       const pages = [0, 1, 2].map(() => memory.allocator.allocBalloonPage());
       for (const pfn of pages) book.enqueue(pfn);
       const oldPfn = pages[1];
-      expect(book.isolate(oldPfn)).toBe(true);
+      expect(pagesOf(memory).isolate(oldPfn)).toBe(true);
       return { memory, driver, book, oldPfn, newPfn: memory.allocator.allocBalloonPage() };
     }
 
@@ -87,7 +88,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
         wrapUp(world);
         expect(memory.verify()).toEqual([]);
         expect(memory.balloons.adjustedPages).toBe(3);
-        while (book.length > 0) book.release(book.dequeue());
+        while (book.length > 0) book.releaseEach(Int32Array.of(book.dequeue()));
         expect(memory.balloons.adjustedPages).toBe(0);
       });
 
@@ -117,7 +118,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
         expect([driver.told, book.isolatedPages]).toEqual([[], 1]);
         expect(memory.pages.refcount(oldPfn)).toBe(2);
         memory.allocator.putPage(newPfn);
-        book.putback(oldPfn);
+        pagesOf(memory).putback(oldPfn);
         expect(memory.verify()).toEqual([]);
       });
 

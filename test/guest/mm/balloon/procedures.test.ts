@@ -8,6 +8,7 @@ import { GuestMemory } from '../../../../guest/mm/memory.ts';
 import { PAGE_STATE } from '../../../../guest/mm/page/page-lifecycle.ts';
 import { MIB } from '../../../../shared/lib/units.ts';
 import type { Procedure } from '../../../../shared/lifecycle/procedure.ts';
+import { pagesOf } from './pages-of.ts';
 
 /** One procedure on its way, whichever it is. */
 interface Walker {
@@ -137,7 +138,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
             const won = ends.includes('isolated') ? 1 : 0;
             expect(book.isolatedPages).toBe(won);
             expect(memory.pages.refcount(pfn)).toBe(1 + won);
-            if (won > 0) book.putback(pfn);
+            if (won > 0) pagesOf(memory).putback(pfn);
             expect([...book.pfns()].at(-1)).toBe(pfn);
             expect([book.length, memory.pages.refcount(pfn)]).toEqual([2, 1]);
           },
@@ -152,8 +153,8 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
       it('R: putback against isolation, in every order: isolated again or not', () => {
         const seen = new Set<string>();
         everyOrder(
-          ({ memory, book, pfn }) => {
-            expect(book.isolate(pfn)).toBe(true);
+          ({ memory, pfn }) => {
+            expect(pagesOf(memory).isolate(pfn)).toBe(true);
             return [walker(isolate, pfn, memory.balloons), walker(putback, pfn, memory.balloons)];
           },
           ({ memory, book, pfn }, ends) => {
@@ -172,7 +173,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
         const isolation = walker(isolate, pfn, memory.balloons);
         while (memory.pages.refcount(pfn) === 1) isolation.step();
         expect(book.dequeue()).toBe(pfn);
-        book.release(pfn);
+        book.releaseEach(Int32Array.of(pfn));
         expect(memory.pages.states.stateOf(pfn)).toBe(PAGE_STATE.allocated);
         while (isolation.step() !== 'done');
         expect(isolation.end()).toBe('refused');
@@ -182,7 +183,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
 
       it('put back waits for the page lock and changes nothing meanwhile', () => {
         const { memory, book, pfn } = newWorld();
-        book.isolate(pfn);
+        pagesOf(memory).isolate(pfn);
         memory.pages.tryLock(pfn);
         const walk = walker(putback, pfn, memory.balloons);
         expect([walk.step(), walk.step()]).toEqual(['waiting', 'waiting']);

@@ -92,7 +92,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
     it('one that is removed leaves the other as it was', () => {
       const holder = { vbDevInfo: books[0] as BalloonDevInfo | undefined };
       pages.isolate(lists[1][3]);
-      while (books[0].length > 0) books[0].release(books[0].dequeue());
+      while (books[0].length > 0) books[0].releaseEach(Int32Array.of(books[0].dequeue()));
       balloonDevinfoFree(holder);
       expect(holder.vbDevInfo).toBeUndefined();
       expect(memory.balloons.bound()).toEqual([books[1]]);
@@ -104,7 +104,7 @@ for (const balloonCompaction of ['movable', 'v2012'] as const) {
     });
 
     it('one that comes back has an empty list of its own', () => {
-      while (books[0].length > 0) books[0].release(books[0].dequeue());
+      while (books[0].length > 0) books[0].releaseEach(Int32Array.of(books[0].dequeue()));
       const next = memory.newBalloon({ adjustManagedPageCount: true });
       expect([...next.pfns()]).toEqual([]);
       const pfn = memory.allocator.allocBalloonPage();

@@ -1,5 +1,10 @@
 import { ControlError } from '../shared/control/line-server.ts';
-import type { CompactionSummary, GuestDump, GuestRequest } from '../shared/control/schemas.ts';
+import type {
+  CompactionSummary,
+  GuestDump,
+  GuestRequest,
+  HugePageSize,
+} from '../shared/control/schemas.ts';
 import { featureBits, featureName } from '../shared/virtio/features.ts';
 import type { Guest } from './guest.ts';
 import { MAX_ORDER, PAGEBLOCK_ORDER } from './mm/page/page-map.ts';
@@ -10,7 +15,7 @@ import { programSchema } from './workload/programs.ts';
 /** Everything the control channel's `dump` tells of a guest; `pfns` adds the balloon list. */
 export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
   const { balloon, core, device, processes, scheduler, statistics } = guest.kernel;
-  const { compaction, hugePagePool, memory, reclaim } = guest.kernel;
+  const { compaction, giganticPagePool, hugePagePool, memory, reclaim } = guest.kernel;
   const { book } = balloon;
   return {
     id: guest.id,
@@ -28,6 +33,7 @@ export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
     resizing: balloon.resizing,
     freeBlocks: freeBlocks(guest),
     hugePages: hugePagePool.count,
+    hugePages1G: giganticPagePool.count,
     swap: { pages: reclaim.swap?.totalPages ?? 0, freePages: reclaim.swap?.freePages ?? 0 },
     compaction: { ...memory.balloons.vmstat(), ...compaction.events },
     canariesWrong: processes.canariesWrong,
@@ -72,9 +78,15 @@ async function compactMemory(guest: Guest): Promise<CompactionSummary> {
   };
 }
 
-async function setNrHugepages(guest: Guest, count: number): Promise<{ hugePages: number }> {
-  await finished(guest, guest.kernel.setNrHugepages(count));
-  return { hugePages: guest.kernel.hugePagePool.count };
+async function setNrHugepages(
+  guest: Guest,
+  count: number,
+  size: HugePageSize,
+): Promise<{ hugePages: number }> {
+  const { kernel } = guest;
+  await finished(guest, kernel.setNrHugepages(count, size));
+  const pool = size === '1G' ? kernel.giganticPagePool : kernel.hugePagePool;
+  return { hugePages: pool.count };
 }
 
 /** SIGKILL: the process frees what it has when it runs next. */
@@ -118,7 +130,7 @@ export class GuestControl {
         guest.kernel.compaction.proactiveness.value = request.value;
         return { compaction_proactiveness: request.value };
       case 'nr_hugepages':
-        return setNrHugepages(guest, request.count);
+        return setNrHugepages(guest, request.count, request.size);
       default:
         return finished(guest, guest.verb(request.verb)).then(() => ({
           driver: guest.kernel.core.state,

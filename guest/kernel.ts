@@ -1,3 +1,4 @@
+import type { HugePageSize } from '../shared/control/schemas.ts';
 import type { Log } from '../shared/lib/log.ts';
 import type { PausableClock } from '../shared/lib/pausable-clock.ts';
 import type { PfnRange } from '../shared/lib/pfn-ranges.ts';
@@ -10,6 +11,7 @@ import { VirtioBalloon } from './drivers/virtio-balloon.ts';
 import { VirtioDevice, type VirtioPort } from './drivers/virtio-device.ts';
 import type { BalloonCompaction } from './mm/balloon/compaction-mode.ts';
 import { GuestMemory } from './mm/memory.ts';
+import { ContigAllocator } from './mm/move/alloc-contig.ts';
 import { Compaction } from './mm/move/compaction.ts';
 import { Kcompactd } from './mm/move/kcompactd.ts';
 import { RecordedPages } from './mm/move/recorded-pages.ts';
@@ -25,6 +27,7 @@ import { Reclaim } from './mm/reclaim/reclaim.ts';
 import { Shrinkers } from './mm/reclaim/shrinkers.ts';
 import type { SlowPath } from './mm/space/alloc-pages.ts';
 import { bootSpaces } from './mm/space/boot-spaces.ts';
+import { GiganticPagePool } from './mm/space/gigantic-page-pool.ts';
 import { HugePagePool } from './mm/space/huge-page-pool.ts';
 import type { Spaces, SpacesOptions } from './mm/space/spaces.ts';
 import { newVmstat, type Vmstat } from './mm/vmstat.ts';
@@ -84,6 +87,9 @@ export class Kernel {
   readonly compaction: Compaction;
   readonly kcompactd: Kcompactd;
   readonly hugePagePool: HugePagePool;
+  /** Ranges larger than any block: huge pages of 1 GiB. */
+  readonly contig: ContigAllocator;
+  readonly giganticPagePool: GiganticPagePool;
   readonly statistics: BalloonStatistics;
   readonly reclaim: Reclaim;
   readonly #prng: Prng;
@@ -149,6 +155,8 @@ export class Kernel {
     this.spaces.supply.slowPath = this.#slowPath();
     this.spaces.isPreempted = () => this.reclaim.kswapd.isRunning;
     this.hugePagePool = new HugePagePool(this.spaces.supply, vmstat);
+    this.contig = this.#newContigAllocator();
+    this.giganticPagePool = new GiganticPagePool(this.contig, this.hugePagePool);
   }
 
   /** What runs by itself from boot on: kcompactd, but in a guest whose times were recorded. */
@@ -163,15 +171,23 @@ export class Kernel {
     return task;
   }
 
-  /** nr_hugepages: so many huge pages in the pool, or as many as are to be had. */
-  setNrHugepages(count: number): Task {
-    const task = this.scheduler.spawn('nr_hugepages', this.#resizePool(count));
+  /** nr_hugepages: so many huge pages in the pool of a size, or as many as are to be had. */
+  setNrHugepages(count: number, size: HugePageSize = '2M'): Task {
+    const task = this.scheduler.spawn('nr_hugepages', this.#resizePool(count, size));
     this.scheduler.run();
     return task;
   }
 
-  *#resizePool(count: number): Waiting {
-    yield* this.hugePagePool.resize(count);
+  *#resizePool(count: number, size: HugePageSize): Waiting {
+    yield* (size === '1G' ? this.giganticPagePool : this.hugePagePool).resize(count);
+  }
+
+  #newContigAllocator(): ContigAllocator {
+    return new ContigAllocator({
+      ...this.compaction.world,
+      supply: this.spaces.supply,
+      ...(this.#reclaimsByItself && { reclaimClean: (pfns) => this.reclaim.reclaimClean(pfns) }),
+    });
   }
 
   #newReclaim(swapBytes: number): Reclaim {

@@ -229,3 +229,10 @@ export const MAX_PAGE_MAP_CELLS = 65_536;
 
 /** The swap device of a guest: 11 bytes a page, 176 MiB at most, touched as it is used. */
 export const MAX_SWAP_MIB = 65_536;
+
+/**
+ * The longest recording that `puff verify` replays: an hour of virtual time. The longest real one
+ * is 18 s; a guest that is out of puff tries again five times a second, and polled statistics are
+ * taken every second, so that an hour is some 20,000 steps.
+ */
+export const MAX_RECORDING_MS = 60 * 60 * 1000;

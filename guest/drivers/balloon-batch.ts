@@ -4,7 +4,7 @@ import { ARRAY_PFNS_MAX } from '../../shared/limits.ts';
 import type { BalloonDevInfo } from '../mm/balloon/balloon-dev-info.ts';
 import type { PageAllocator } from '../mm/page/alloc.ts';
 import { type Flow, runFlow } from '../sched/flow.ts';
-import { msleepMs } from '../sched/jiffies.ts';
+import { msleepMs, TICK_MS } from '../sched/jiffies.ts';
 import { Mutex } from '../sched/mutex.ts';
 import { type Scheduler, type Waiting, WaitQueue } from '../sched/scheduler.ts';
 import { FILL_EVENT, fillLifecycle, LEAK_EVENT, leakLifecycle } from './balloon-flows.ts';
@@ -113,8 +113,9 @@ export class BalloonBatch {
    */
   *hold(): Waiting {
     yield* this.#lock.lock();
-    // Nothing of the balloon migrates under the lock: what is isolated is put back.
-    while (this.#bound().book.isolatedPages > 0) yield 0;
+    // Nothing of the balloon migrates under the lock: what is isolated is put back, at the latest
+    // when another device's host has answered.
+    while (this.#bound().book.isolatedPages > 0) yield TICK_MS;
   }
 
   /**
@@ -181,11 +182,7 @@ export class BalloonBatch {
 
   dequeue(): number {
     const { book } = this.#bound();
-    while (this.#pfnCount < this.#wanted) {
-      const pfn = book.dequeue();
-      if (pfn < 0) break;
-      this.#pfns[this.#pfnCount++] = pfn;
-    }
+    this.#pfnCount = book.dequeueEach(this.#pfns, 0, this.#wanted);
     this.numPages -= this.#pfnCount;
     return this.#pfnCount > 0 ? LEAK_EVENT.some : LEAK_EVENT.none;
   }

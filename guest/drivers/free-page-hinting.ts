@@ -11,7 +11,7 @@ import { __GFP_NOMEMALLOC, __GFP_NORETRY, __GFP_NOWARN } from '../mm/page/gfp.ts
 import { MAX_ORDER } from '../mm/page/page-map.ts';
 import type { Shrinker } from '../mm/reclaim/shrinkers.ts';
 import { type Flow, runFlow } from '../sched/flow.ts';
-import { HZ } from '../sched/jiffies.ts';
+import { TICK_MS } from '../sched/jiffies.ts';
 import type { Waiting } from '../sched/scheduler.ts';
 import { WorkItem, type Workqueue } from '../sched/workqueue.ts';
 import { HINT_EVENT, hintLifecycle } from './balloon-flows.ts';
@@ -27,7 +27,7 @@ const HINT_GFP = __GFP_NORETRY | __GFP_NOWARN | __GFP_NOMEMALLOC;
  * With a full ring Linux allocates and frees the same block until the host has read the ring. Here
  * it lets a tick pass between two attempts: on virtual time a loop that never waits never ends.
  */
-const RING_FULL_WAIT_MS = 1000 / HZ;
+const RING_FULL_WAIT_MS = TICK_MS;
 
 export interface FreePageHintingOptions {
   readonly device: VirtioDevice;

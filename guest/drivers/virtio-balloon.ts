@@ -32,6 +32,7 @@ import type { PageReporting } from '../mm/page/reporting.ts';
 import type { OomNotifierChain } from '../mm/reclaim/oom.ts';
 import type { Shrinkers } from '../mm/reclaim/shrinkers.ts';
 import { type Flow, runFlow } from '../sched/flow.ts';
+import { TICK_MS } from '../sched/jiffies.ts';
 import type { Scheduler, Waiting } from '../sched/scheduler.ts';
 import { WorkItem, type Workqueue } from '../sched/workqueue.ts';
 import { BalloonBatch } from './balloon-batch.ts';
@@ -44,6 +45,13 @@ import type { Virtqueue } from './virtqueue.ts';
 
 /** VIRTIO_BALLOON_OOM_NOTIFY_PRIORITY: the balloon is asked before others. */
 export const OOM_NOTIFY_PRIORITY = 80;
+
+/**
+ * While compaction has every page that is left, Linux asks for them again and again, and writes
+ * `actual` each time. Compaction may have to wait for the host: here a tick passes between two
+ * attempts, or a loop would never end on virtual time and flood a host on any other.
+ */
+const ISOLATED_WAIT_MS = TICK_MS;
 
 /** What this driver can do of what a device may offer. Never more is accepted (G08, G11). */
 const DRIVER_FEATURES = featureSet([
@@ -303,9 +311,13 @@ export class VirtioBalloon {
 
   /** Pages that compaction has isolated come back, moved or not: until then others run. */
   *#leakAll(): Waiting {
-    while (this.#batch.numPages > 0) {
-      if ((yield* this.#batch.leak(this.#batch.numPages)) === 0) yield 0;
-    }
+    while (this.#batch.numPages > 0) yield* this.#leakSome(this.#batch.numPages);
+  }
+
+  *#leakSome(pages: number): Waiting<number> {
+    const leaked = yield* this.#batch.leak(pages);
+    if (leaked === 0) yield ISOLATED_WAIT_MS;
+    return leaked;
   }
 
   #detach(): void {
@@ -355,7 +367,7 @@ export class VirtioBalloon {
   }
 
   *#leakRound(): Waiting<number> {
-    this.#diff += yield* this.#batch.leak(-this.#diff);
+    this.#diff += yield* this.#leakSome(-this.#diff);
     return RESIZE_EVENT.leaked;
   }
 

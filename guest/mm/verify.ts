@@ -38,12 +38,17 @@ export function verifyMemory(allocator: PageAllocator, balloons: Balloons): stri
 /** Returns the frames on the free lists of a zone. */
 function checkFreeLists(zone: Zone, report: Report): number {
   let frames = 0;
+  let isolated = 0;
   for (let order = 0; order < MAX_ORDER; order++) {
     let blocks = 0;
     for (let type = 0; type < MIGRATETYPES; type++) {
+      const ofIsolated = type === MIGRATETYPE.isolate;
       for (const pfn of listNodes(zone.words, zone.freeList(order, type))) {
         checkFreeBlock(zone, pfn, order, report);
+        const isApart = (zone.pages.blockType(pfn) === MIGRATETYPE.isolate) === ofIsolated;
+        report.expect(isApart, 'free blocks of isolated pageblocks are on lists of their own', pfn);
         blocks++;
+        if (ofIsolated) isolated += 1 << order;
       }
     }
     report.expect(
@@ -53,7 +58,8 @@ function checkFreeLists(zone: Zone, report: Report): number {
     );
     frames += blocks << order;
   }
-  report.expect(frames === zone.freePages, 'the zone counts its free frames', zone.name);
+  const countable = frames - isolated;
+  report.expect(countable === zone.freePages, 'the zone counts its free frames', zone.name);
   return frames;
 }
 
@@ -105,12 +111,16 @@ function checkZone(zone: Zone, report: Report): void {
   const managed = zone.managedPages >= 0 && zone.managedPages <= zone.presentPages;
   report.expect(managed, 'a zone manages frames that it has', name);
   let reserved = 0;
+  let isolated = 0;
   const end = Math.ceil(zone.endPfn / PAGEBLOCK_PAGES);
   for (let block = zone.startPfn >>> PAGEBLOCK_ORDER; block < end; block++) {
     if (pages.blockTypes[block] === MIGRATETYPE.highatomic) reserved += PAGEBLOCK_PAGES;
+    if (pages.blockTypes[block] === MIGRATETYPE.isolate) isolated++;
   }
   const counted = reserved === zone.nrReservedHighatomic;
   report.expect(counted, 'nr_reserved_highatomic counts the reserve', `${name}: ${reserved}`);
+  const isCounted = isolated === zone.nrIsolatePageblock;
+  report.expect(isCounted, 'isolated pageblocks are counted', `${name}: ${isolated}`);
 }
 
 /**

@@ -9,7 +9,7 @@
 
 /** CONFIG_HZ of Debian's cloud kernel. */
 export const HZ = 250;
-const TICK_MS = 1000 / HZ;
+export const TICK_MS = 1000 / HZ;
 
 /** Levels have 64 buckets; each is 8 times coarser than the one before. */
 const LEVEL_SHIFT = 3;

@@ -1,3 +1,4 @@
+import { MAX_GUEST_PAGES } from '../../shared/limits.ts';
 import { gfpFromText } from '../mm/page/gfp-text.ts';
 import { MAX_ORDER } from '../mm/page/page-map.ts';
 
@@ -75,7 +76,8 @@ function parseFields(fields: readonly string[], line: number): KmemEvent | undef
   const numbers = fields.slice(2, 2 + count).map(Number);
   const [pfn, order = 0, migratetype = 0, refill = 0] = numbers;
   const isWhole = numbers.every((value) => Number.isSafeInteger(value) && value >= 0);
-  const usable = numbers.length === count && isWhole && order < MAX_ORDER;
+  const isFrame = order < MAX_ORDER && pfn < MAX_GUEST_PAGES;
+  const usable = numbers.length === count && isWhole && isFrame;
   if (!usable) throw unusable(line, fields.join(' '));
   const extra = kind === 'A' ? parseGfp(fields[5] ?? '', line) : refill;
   const byKswapd = fields[0].startsWith('kswapd') && { byKswapd: true as const };

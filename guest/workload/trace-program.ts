@@ -1,5 +1,4 @@
 import { GFP_BALLOON } from '../mm/page/gfp.ts';
-import { PAGE_STATE } from '../mm/page/page-lifecycle.ts';
 import type { Spaces } from '../mm/space/spaces.ts';
 import type { Waiting } from '../sched/scheduler.ts';
 import { batchedFrees, type KmemEvent, REFUSED_PFN } from './kmem-trace.ts';
@@ -32,8 +31,6 @@ export class TraceProgram {
   readonly #spaces: Spaces;
   readonly #events: readonly KmemEvent[];
   readonly #allocations: RecordedAllocations;
-  /** Frames that the image shows in use and that no free has named, a bit each. */
-  readonly #ofImage: Int32Array;
   /** Recorded frames of the recorded balloon. */
   readonly #ballooned = new Set<number>();
   readonly #report = {
@@ -44,17 +41,9 @@ export class TraceProgram {
 
   /** To be made when the guest has booted and before anything asked it for memory. */
   constructor(spaces: Spaces, events: readonly KmemEvent[]) {
-    const { pages } = spaces.allocator;
     this.#spaces = spaces;
     this.#events = events;
-    this.#ofImage = new Int32Array(Math.ceil(pages.pageCount / 32));
-    for (let pfn = 0; pfn < pages.pageCount; pfn++) {
-      const isUsed = pages.states.stateOf(pfn) === PAGE_STATE.allocated;
-      if (isUsed) this.#ofImage[pfn >>> 5] |= 1 << (pfn & 31);
-    }
-    this.#allocations = new RecordedAllocations(pages, (pfn) => {
-      return ((this.#ofImage[pfn >>> 5] >>> (pfn & 31)) & 1) === 1;
-    });
+    this.#allocations = new RecordedAllocations(spaces.allocator.pages);
   }
 
   get report(): TraceReport {
@@ -115,7 +104,6 @@ export class TraceProgram {
     if (this.#ballooned.delete(recordedPfn)) return -1;
     this.#report.frees++;
     const pfn = this.#allocations.take(recordedPfn, order);
-    this.#ofImage[recordedPfn >>> 5] &= ~(1 << (recordedPfn & 31));
     if (pfn < 0) this.#report.impossibleFrees++;
     return pfn;
   }

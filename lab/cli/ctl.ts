@@ -31,6 +31,7 @@ Verbs of a guest (add guest=ID where one process runs several):
   compaction_proactiveness value=20
                                    how much kcompactd does by itself; 0 is nothing
   nr_hugepages count=64            huge pages of 2 MiB in the pool, as many as are to be had
+  nr_hugepages count=1 size=1G     the same of 1 GiB: whatever is in their way is moved
   dump [pfns=true]                 driver, balloon list, statistics, free blocks, processes, tasks
 
 Driver verbs, compact_memory and nr_hugepages are answered when their work is done.

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { BalloonCompaction } from '../../guest/mm/balloon/compaction-mode.ts';
+import { RealClock } from '../../shared/lib/real-clock.ts';
 import { formatSize, MIB } from '../../shared/lib/units.ts';
 import { MIN_FRAGMENTATION_BYTES, runFragmentation } from '../fragmentation/fragmentation.ts';
 import { runScenario, StepFailed } from '../scenario/runner.ts';
@@ -47,7 +48,8 @@ function playFragmentation({ memory, balloonCompaction }: RunFlags): Promise<voi
   const style = { colour, columns: stdout.columns ?? DEFAULT_COLUMNS };
   const modes = balloonCompaction === undefined ? DEFAULT_MODES : [balloonCompaction];
   return untilDoneOrStopped((abort) => {
-    return runFragmentation({ memoryBytes, modes }, style, stdout, abort);
+    const clock = new RealClock();
+    return runFragmentation({ memoryBytes, modes, clock }, style, stdout, abort);
   });
 }
 

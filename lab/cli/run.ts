@@ -12,7 +12,8 @@ Puff may be named without a path:
 and one that is no file:
   fragmentation     maps of a guest's pages before and after compaction, with a balloon that can be
                     moved and with one that cannot. Coloured on a terminal, characters elsewhere or
-                    with NO_COLOR set
+                    with NO_COLOR set. A GiB takes about 5 s: pages of the balloon are moved one at
+                    a time, and the host is told of each twice
 
 A guest of a scenario may boot from a recorded state of memory: "image" in the place of "memory",
 a path from the scenario's own folder. The programs of the step run: npx puff ctl --help.

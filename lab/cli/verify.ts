@@ -8,7 +8,9 @@ are compared with what Puff then did, item by item. Those that come with Puff ma
 a path.
 
 --json prints {"recording": NAME, "checks": [{"name": ..., "total": N, "equal": N,
-"firstDifference": null or {"index": ..., "expected": ..., "actual": ...}}]}.
+"firstDifference": null or {"index": ..., "expected": ..., "actual": ...}}]}. Checks that tell tasks
+apart (compaction.pairs, compaction.events) also have "tasks": [{"task": ..., "recorded": [NAME...],
+"total": N, "equal": N}].
 
 Examples:
   npx puff verify lab/recordings/inflate-deflate-1g lab/recordings/driver-rebind-1g

@@ -142,13 +142,13 @@ class StepPlayer {
   }
 
   async #askForHugePages(step: Extract<Step, { do: 'nr_hugepages' }>): Promise<string> {
-    const { guest, count, expect = count } = step;
-    const request = { verb: 'nr_hugepages', count };
+    const { guest, count, size, expect = count } = step;
+    const request = { verb: 'nr_hugepages', count, size };
     const { hugePages } = await this.#fleet.guest<{ hugePages: number }>(guest, request);
     if (hugePages !== expect) {
       throw new StepFailed(`there are ${hugePages} of ${count} huge pages, expected ${expect}`);
     }
-    return `${hugePages} of ${count}`;
+    return size === '2M' ? `${hugePages} of ${count}` : `${hugePages} of ${count} of ${size}`;
   }
 
   async #settle(step: Extract<Step, { do: 'settle' }>, label: string): Promise<string> {

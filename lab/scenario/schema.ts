@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { BALLOON_COMPACTIONS } from '../../guest/mm/balloon/compaction-mode.ts';
 import { programSchema } from '../../guest/workload/programs.ts';
 import { issueText } from '../../shared/control/issues.ts';
+import { hugePageSize } from '../../shared/control/schemas.ts';
 import { parseSize } from '../../shared/lib/units.ts';
 import { MAX_NR_HUGEPAGES, MAX_TIMER_MS } from '../../shared/limits.ts';
 import { isGuestId } from '../../shared/protocol/codec.ts';
@@ -65,11 +66,15 @@ const stepSchema = z.discriminatedUnion('do', [
     guest,
     expectFree: z.int().nonnegative().optional(),
   }),
-  /** Asks for so many persistent huge pages; `expect` is how many there have to be, all if left. */
+  /**
+   * Asks for so many persistent huge pages of a size, 2M or 1G; `expect` is how many there have to
+   * be, all if left out.
+   */
   z.strictObject({
     do: z.literal('nr_hugepages'),
     guest,
     count: hugePages,
+    size: hugePageSize.default('2M'),
     expect: hugePages.optional(),
   }),
   /** Cuts the guest's connection; it resumes by itself. */

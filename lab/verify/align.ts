@@ -140,8 +140,11 @@ function offsetBounds(
     if (wallOffsetMs !== undefined) atMost.push(event.tMs - (event.wallMs - wallOffsetMs));
   }
   if (atMost.length === 0) return undefined;
-  const estimateMs = Math.min(...atMost);
-  const low = Math.max(...atLeast.map((ms) => ms - QMP_RESOLUTION_MS), estimateMs - SEARCH_MS);
+  const estimateMs = atMost.reduce((least, ms) => Math.min(least, ms));
+  const low = atLeast.reduce(
+    (most, ms) => Math.max(most, ms - QMP_RESOLUTION_MS),
+    estimateMs - SEARCH_MS,
+  );
   return { estimateMs, windowMs: [Math.min(low, estimateMs), estimateMs + QMP_RESOLUTION_MS] };
 }
 
@@ -199,7 +202,7 @@ function bestSpan(
     if (previous?.agreeing === count) previous.high = end;
     else spans.push({ low: start, high: end, agreeing: count });
   }
-  const most = Math.max(...spans.map((span) => span.agreeing));
+  const most = spans.reduce((count, span) => Math.max(count, span.agreeing), 0);
   const distance = (span: Span): number =>
     Math.max(span.low - estimateMs, estimateMs - span.high, 0);
   const best = spans.filter((span) => span.agreeing === most);

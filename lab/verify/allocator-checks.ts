@@ -9,13 +9,15 @@ import {
   type ToldPages,
   toldPages,
 } from './allocator-run.ts';
+import { requireDumpOf } from './bootable.ts';
 import { compareItems, joinChecks } from './compare.ts';
 import { checked, readBytes, readJson, readText, UnusableRecording } from './files.ts';
 import { comparedPlaces } from './free-lists.ts';
 import { PageFlags } from './page-flags.ts';
 import type { Recording } from './recording.ts';
-import type { ReplayReport, Tally } from './trace-player.ts';
-import type { Check } from './types.ts';
+import type { ReplayReport, Tally, TraceDifference } from './trace-player.ts';
+import type { Check, Difference } from './types.ts';
+import { comparedState } from './zone-state.ts';
 
 export const TRACE = 'kmem-trace.txt.gz';
 /** /proc/kpageflags at the first dump, which a recording may have. */
@@ -27,35 +29,67 @@ const FLAGS = 'kpageflags-before.u64le.gz';
  * recording without them. Throws UnusableRecording.
  */
 export function allocatorChecks(directory: string, recording: Recording): Check[] {
-  if (!existsSync(join(directory, TRACE))) return [];
-  const after = readDump(directory, 'after');
+  if (!isExact(directory)) return [];
+  const after = readDump(directory, 'after', recording.memoryBytes);
   const hasFlags = existsSync(join(directory, FLAGS));
   const flags = hasFlags ? new PageFlags(readBytes(directory, FLAGS)) : undefined;
   const inputs: AllocatorInputs = {
     memoryBytes: recording.memoryBytes,
-    before: readDump(directory, 'before'),
+    before: readDump(directory, 'before', recording.memoryBytes),
     events: readTrace(directory),
     targetPages: recording.wire.flatMap((event) =>
       event.ev === 'target' ? [event.num_pages] : [],
     ),
     ...(flags && { isMovable: (pfn: number) => flags.isMovableAlone(pfn) }),
   };
-  const { report, listDifferences } = runAllocator(inputs, after);
+  const { report, listDifferences, stateDifferences } = runAllocator(inputs, after);
   return [
     allocationCheck(report),
-    listCheck('allocator.lists', after, listDifferences),
+    freeCheck(report),
+    eventCheck([report.zoneLocked, report.drains, report.fallbacks]),
+    placesCheck('allocator.lists', comparedPlaces(after), listDifferences),
+    placesCheck('allocator.zones', comparedState(after), stateDifferences),
     pfnCheck(toldPages(recording.wire), runBalloonDriver(inputs)),
   ];
 }
 
-/** Every frame handed out, in order; those of a driven balloon apart, after the others. */
-export function allocationCheck({ allocations, driverAllocations }: ReplayReport): Check {
-  return joinChecks(tallyCheck(allocations), tallyCheck(driverAllocations));
+/** Does the recording hold the allocator's whole state? One of its files asks for the others. */
+export function isExact(directory: string): boolean {
+  const files = [TRACE, dumpFile('before'), dumpFile('after')];
+  return files.some((file) => existsSync(join(directory, file)));
 }
 
-function tallyCheck({ expected, produced, equal, firstDifference }: Tally): Check {
+/** Every frame handed out, in order; those of a driven balloon apart, after the others. */
+export function allocationCheck({ allocations, driverAllocations }: ReplayReport): Check {
+  return joinChecks(
+    tallyCheck('allocator.pfn', allocations),
+    tallyCheck('allocator.pfn', driverAllocations),
+  );
+}
+
+/** Every recorded free gives back a block that is allocated here as well. */
+export function freeCheck({ frees, impossibleFrees, firstImpossibleFree: first }: ReplayReport) {
+  const check: Check = {
+    name: 'allocator.frees',
+    total: frees,
+    equal: frees - impossibleFrees,
+    firstDifference:
+      first === undefined ? null : { index: first.line, expected: first.pfn, actual: null },
+  };
+  return check;
+}
+
+/** Blocks taken from the free lists, drained to them, had by fallback: each kind in its order. */
+export function eventCheck(tallies: readonly Tally[]): Check {
+  return tallies.map((tally) => tallyCheck('allocator.events', tally)).reduce(joinChecks);
+}
+
+function tallyCheck(
+  name: 'allocator.pfn' | 'allocator.events',
+  { expected, produced, equal, firstDifference }: Tally,
+): Check {
   return {
-    name: 'allocator.pfn',
+    name,
     total: Math.max(expected, produced),
     equal,
     firstDifference:
@@ -63,19 +97,25 @@ function tallyCheck({ expected, produced, equal, firstDifference }: Tally): Chec
         ? null
         : {
             index: firstDifference.line ?? expected,
-            expected: firstDifference.expected?.[0] ?? null,
-            actual: firstDifference.actual[0],
+            ...differentValues(firstDifference),
           },
   };
 }
 
-/** Every list of the dump after. */
-export function listCheck(
-  name: 'allocator.lists' | 'compaction.lists',
-  after: FreeListDump,
+/** PFNs where those differ; else all that is compared. */
+function differentValues({ expected, actual }: TraceDifference): Omit<Difference, 'index'> {
+  if (expected === undefined || actual.length === 0 || expected[0] !== actual[0]) {
+    return { expected: expected?.[0] ?? null, actual: actual[0] ?? null };
+  }
+  return { expected: expected.slice(0, actual.length), actual };
+}
+
+/** So many places of the dump after, of which each difference is one. */
+export function placesCheck(
+  name: 'allocator.lists' | 'allocator.zones' | 'compaction.lists' | 'compaction.zones',
+  total: number,
   differences: readonly string[],
 ): Check {
-  const total = comparedPlaces(after);
   const [first] = differences;
   return {
     name,
@@ -102,9 +142,21 @@ export function pfnCheck(expected: readonly ToldPages[], actual: readonly ToldPa
   );
 }
 
-export function readDump(directory: string, label: 'before' | 'after'): FreeListDump {
-  const file = `freelists-${label}.json.gz`;
-  return checked(freeListDumpSchema, readJson(directory, file), `${directory}/${file}`);
+/** Throws UnusableRecording, also for a dump that is of no guest of this size. */
+export function readDump(
+  directory: string,
+  label: 'before' | 'after',
+  memoryBytes: number,
+): FreeListDump {
+  const file = dumpFile(label);
+  const where = `${directory}/${file}`;
+  const dump = checked(freeListDumpSchema, readJson(directory, file), where);
+  requireDumpOf(memoryBytes, dump, where);
+  return dump;
+}
+
+function dumpFile(label: 'before' | 'after'): string {
+  return `freelists-${label}.json.gz`;
 }
 
 /** The requests between the dumps. Throws UnusableRecording, also where there is none. */

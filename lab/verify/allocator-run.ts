@@ -11,6 +11,7 @@ import { VirtualSession } from '../virtual-session.ts';
 import { compareFreeLists } from './free-lists.ts';
 import { type BalloonTurns, type ReplayReport, replayTrace } from './trace-player.ts';
 import type { WireBuffer } from './wire-lines.ts';
+import { compareZoneState } from './zone-state.ts';
 
 /** Inputs of the allocator's checks: a dump to start from, requests, targets of the balloon. */
 export interface AllocatorInputs {
@@ -36,13 +37,19 @@ export function runAllocator(inputs: AllocatorInputs, after: FreeListDump): Allo
   });
   markMovable(memory, inputs);
   const report = replayTrace(memory, inputs.events);
-  return { report, listDifferences: compareFreeLists(memory.allocator, after) };
+  return {
+    report,
+    listDifferences: compareFreeLists(memory.allocator, after),
+    stateDifferences: compareZoneState(memory.allocator, after),
+  };
 }
 
 export interface AllocatorOutcome {
   readonly report: ReplayReport;
   /** One line for each free list or per-CPU list that is not as recorded. */
   readonly listDifferences: readonly string[];
+  /** One for everything else that zones keep. */
+  readonly stateDifferences: readonly string[];
 }
 
 /** PFNs of every buffer on the inflate and deflate queues, in order. */

@@ -29,7 +29,8 @@ export interface ZoneState {
   readonly pageblocks: readonly number[];
 }
 
-const FILE = 'guest.jsonl.gz';
+/** What the guest printed of itself: a line for each snapshot of /proc. */
+export const GUEST_FILE = 'guest.jsonl.gz';
 const BOOT_LABEL = 'boot';
 
 const SNAPSHOT = z.object({
@@ -43,7 +44,7 @@ const SNAPSHOT = z.object({
  * guest with several nodes. Throws UnusableRecording for a file that is none.
  */
 export function readBootState(directory: string): BootState | undefined {
-  const snapshots = readOptionalLines(directory, FILE).map(({ text, where }) => {
+  const snapshots = readOptionalLines(directory, GUEST_FILE).map(({ text, where }) => {
     return checked(SNAPSHOT, parse(text, where), where);
   });
   const boot = snapshots.find(({ label }) => label === BOOT_LABEL);

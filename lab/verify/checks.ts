@@ -34,9 +34,19 @@ export function runChecks(expectations: Expectations, observed: Observed): Check
     compareItems('wire.status', expectations.status, bringUp(observed.status), Object.is),
     compareItems('wire.buffers', expectations.buffers, observed.buffers, sameBuffer),
     compareItems('wire.config', expectations.config, observed.config, Object.is),
+    compareItems('wire.targets', targets(expectations), targets(observed), Object.is),
     checkReplies(expectations, observed),
     checkEvents(expectations, observed),
   ];
+}
+
+/**
+ * Pages that the host wanted in the balloon, in order. Asking again for what it wants already is
+ * no item: the driver is told of no change.
+ */
+function targets({ traffic }: Pick<Observed, 'traffic'>): number[] {
+  const pages = traffic.flatMap((item) => (item.kind === 'target' ? [item.pages] : []));
+  return withoutRepeats([0, ...pages]).slice(1);
 }
 
 function featureItems(features: bigint): { bit: number; set: boolean }[] {

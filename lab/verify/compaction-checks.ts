@@ -6,22 +6,28 @@ import { PageDump, type RecordedFrames, UNKNOWN_FRAMES } from '../../guest/mm/pa
 import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
 import {
   allocationCheck,
-  listCheck,
+  eventCheck,
+  freeCheck,
+  isExact,
   pfnCheck,
+  placesCheck,
   readDump,
   readTrace,
   TRACE,
 } from './allocator-checks.ts';
-import { expandRuns, toldPages } from './allocator-run.ts';
+import { toldPages } from './allocator-run.ts';
+import { balloonedPages, requireInUse } from './ballooned-pages.ts';
 import { type CompactionInputs, type CompactionStep, runCompaction } from './compaction-run.ts';
+import { compareEvents, comparePairs, pairsByTask } from './compaction-tasks.ts';
 import { type CompactionTrace, parseCompactionTrace, type Section } from './compaction-trace.ts';
 import { compareItems, joinChecks } from './compare.ts';
 import { checked, readFrameRecords, readJson, readText, UnusableRecording } from './files.ts';
-import { compareFreeLists } from './free-lists.ts';
+import { comparedPlaces, compareFreeLists } from './free-lists.ts';
 import { migratedPairs, withoutMigrations } from './migrations.ts';
 import type { Recording } from './recording.ts';
 import type { Check } from './types.ts';
 import type { WireEvent } from './wire-lines.ts';
+import { comparedState, compareZoneState } from './zone-state.ts';
 
 const PAGES = 'pages-before.bin.gz';
 const META = 'meta.json';
@@ -30,36 +36,41 @@ const WRITE_NR_HUGEPAGES = /echo (\d{1,6}) > \/proc\/sys\/vm\/nr_hugepages/;
 
 /** Does the recording hold the allocator's whole state, and did somebody compact memory? */
 export function hasCompaction(directory: string): boolean {
-  if (!existsSync(join(directory, TRACE))) return false;
+  if (!isExact(directory)) return false;
   return parseCompactionTrace(readText(directory, TRACE)).sections.length > 0;
 }
 
 /**
  * The checks of an exact recording in which memory was compacted: every frame handed out, every
- * balloon page that moved and where to, every trace event, every list at the end, and every PFN
- * told by the balloon driver's own batches. Throws UnusableRecording.
+ * balloon page that moved, where to and by which task, every trace event and the task that did it,
+ * every list at the end, and every PFN told by the balloon driver's own batches. Throws
+ * UnusableRecording.
  */
 export function compactionChecks(directory: string, recording: Recording): Check[] {
   const trace = parseCompactionTrace(readText(directory, TRACE));
-  const after = readDump(directory, 'after');
+  const after = readDump(directory, 'after', recording.memoryBytes);
   const [, sinceDump] = splitAtDump(recording.wire);
   let listDifferences: readonly string[] = [];
+  let stateDifferences: readonly string[] = [];
   const outcome = runCompaction(compactionInputs(directory, recording, trace), (allocator) => {
     listDifferences = compareFreeLists(allocator, after);
+    stateDifferences = compareZoneState(allocator, after);
   });
   return [
     joinChecks(
       allocationCheck(outcome.report),
       compareItems('allocator.pfn', trace.poolPfns, outcome.poolPfns, Object.is),
     ),
-    compareItems(
-      'compaction.pairs',
-      migratedPairs(sinceDump),
-      migratedPairs(outcome.wire),
-      (a, b) => a.newPfn === b.newPfn && a.oldPfn === b.oldPfn,
+    freeCheck(outcome.report),
+    eventCheck([outcome.report.zoneLocked, outcome.report.fallbacks]),
+    comparePairs(
+      pairsByTask(migratedPairs(sinceDump), trace.frees),
+      pairsByTask(migratedPairs(outcome.wire), outcome.frees),
+      trace.tasks,
     ),
-    compareItems('compaction.events', trace.events, outcome.events, Object.is),
-    listCheck('compaction.lists', after, listDifferences),
+    compareEvents(trace.events, outcome.events, trace.tasks),
+    placesCheck('compaction.lists', comparedPlaces(after), listDifferences),
+    placesCheck('compaction.zones', comparedState(after), stateDifferences),
     pfnCheck(toldPages(withoutMigrations(sinceDump)), toldPages(withoutMigrations(outcome.wire))),
   ];
 }
@@ -71,17 +82,21 @@ export function compactionInputs(
   trace: CompactionTrace,
 ): CompactionInputs {
   const [beforeDump, sinceDump] = splitAtDump(recording.wire);
-  const before = readDump(directory, 'before');
+  const before = readDump(directory, 'before', recording.memoryBytes);
   const events = readTrace(directory).filter(({ line }) => !trace.ownLines.has(line));
   const hugePages = requestedHugePages(directory) ?? trace.poolPfns.length;
+  const frames = framesOf(directory, before);
+  const ballooned = balloonedPages(beforeDump, directory);
+  requireInUse(ballooned, { before, frames }, directory);
+  const byLine = new Map(events.map((event) => [event.line, event]));
   return {
     memoryBytes: recording.memoryBytes,
     before,
-    frames: framesOf(directory, before),
-    ballooned: balloonedPages(beforeDump),
+    frames,
+    ballooned,
     events,
     steps: trace.sections.map((section) => ({
-      ...stepOf(section, events, directory),
+      ...stepOf(section, { events, byLine }, directory),
       hugePages,
     })),
     targetPages: sinceDump.flatMap((event) => (event.ev === 'target' ? [event.num_pages] : [])),
@@ -94,13 +109,18 @@ function framesOf(directory: string, { zones }: FreeListDump): RecordedFrames {
   return new PageDump(readFrameRecords(directory, PAGES, { frames, recordBytes: 16 }));
 }
 
+interface Requests {
+  readonly events: readonly KmemEvent[];
+  readonly byLine: ReadonlyMap<number, KmemEvent>;
+}
+
 function stepOf(
   { by, firstLine, foreign }: Section,
-  events: readonly KmemEvent[],
+  { events, byLine }: Requests,
   directory: string,
 ): Omit<CompactionStep, 'hugePages'> {
   const meanwhile = foreign.map(({ task, line, afterEvents }) => {
-    const event = events.find((one) => one.line === line);
+    const event = byLine.get(line);
     if (event === undefined) return unusable(directory, `line ${line} is no request`);
     return { event, afterEvents, byKswapd: task.startsWith('kswapd') };
   });
@@ -132,17 +152,6 @@ function splitAtDump(wire: readonly WireEvent[]): [before: WireEvent[], since: W
     return isRepeated;
   });
   return at < 0 ? [[], [...wire]] : [wire.slice(0, at), wire.slice(at)];
-}
-
-/** The balloon's list after these events, oldest page first: what comes last goes first. */
-export function balloonedPages(wire: readonly WireEvent[]): number[] {
-  const pages: number[] = [];
-  for (const event of withoutMigrations(wire)) {
-    if (event.ev !== 'buf') continue;
-    if (event.queue === 'inflate') pages.push(...expandRuns(event.runs));
-    if (event.queue === 'deflate') pages.length -= event.n;
-  }
-  return pages;
 }
 
 function unusable(directory: string, reason: string): never {

@@ -3,10 +3,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { PageAllocator } from '../../guest/mm/page/alloc.ts';
 import { MAX_ORDER, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES } from '../../guest/mm/page/page-map.ts';
-import { balloonedPages } from './compaction-checks.ts';
+import { balloonedPages, requireInUse } from './ballooned-pages.ts';
+import { GUEST_FILE } from './boot-state.ts';
+import { requireStateOf } from './bootable.ts';
 import { runSteps, type StepsOutcome } from './compaction-run.ts';
 import type { Compactor } from './compaction-trace.ts';
-import { checked, readFrameRecords, readJson } from './files.ts';
+import { checked, readFrameRecords, readJson, UnusableRecording } from './files.ts';
 import { flagsImage } from './flags-image.ts';
 import { withoutMigrations } from './migrations.ts';
 import { PageFlags } from './page-flags.ts';
@@ -17,6 +19,8 @@ import type { Check } from './types.ts';
 const FLAGS = 'kpageflags-inflated.u64le.gz';
 const META = 'meta.json';
 const BEFORE = 'inflated';
+
+const STEPS = z.object({ steps: z.array(z.unknown()).default([]) });
 
 const PAGES_MOVED_SHARE = 0.02;
 const COUNT_SHARE = 0.05;
@@ -35,26 +39,43 @@ interface Figure {
 /**
  * The check of a recording that tells which frames were free before memory was compacted, but not
  * the order of the lists: how much was scanned and moved, and what came of it, within tolerances.
- * None for a recording without that.
+ * None for a recording without that. Throws UnusableRecording where one part of it is missing.
  */
 export function compactionCounts(directory: string, recording: Recording): Check[] {
+  if (!existsSync(join(directory, FLAGS))) return [];
+  const { memoryBytes } = recording;
   const action = actionOf(directory);
-  const snapshots = readSnapshots(directory);
-  const at = snapshots.findIndex(({ label }) => label === BEFORE);
-  const [before, after] = [snapshots[at], snapshots[at + 1]];
-  const isKnown = existsSync(join(directory, FLAGS)) && (before?.zones.length ?? 0) > 0;
-  if (!isKnown || action === undefined || before === undefined || after === undefined) return [];
-  const frames = Math.max(...before.zones.map((zone) => zone.startPfn + zone.spannedPages));
-  const flags = new PageFlags(readFrameRecords(directory, FLAGS, { frames, recordBytes: 8 }));
+  const { before, after } = snapshotsOf(directory, memoryBytes);
+  const pageCount = Math.max(...before.zones.map((zone) => zone.startPfn + zone.spannedPages));
+  const records = { frames: pageCount, recordBytes: 8 };
+  const frames = new PageFlags(readFrameRecords(directory, FLAGS, records));
+  const image = flagsImage(frames, before.zones);
+  const ballooned = balloonedPages(firstInflation(recording), directory);
+  requireInUse(ballooned, { before: image, frames }, directory);
   const outcome = runSteps({
-    memoryBytes: recording.memoryBytes,
-    before: flagsImage(flags, before.zones),
-    frames: flags,
-    ballooned: balloonedPages(firstInflation(recording)),
+    memoryBytes,
+    before: image,
+    frames,
+    ballooned,
     kernelPages: Math.max(0, unclaimedPages(before) - unclaimedPages(after)),
     ...action,
   });
   return [figuresCheck(figures({ before, after, outcome, ...action }))];
+}
+
+/** The snapshot that goes with the flags, and the next one. */
+function snapshotsOf(directory: string, memoryBytes: number): Record<'before' | 'after', Snapshot> {
+  const where = `${directory}/${GUEST_FILE}`;
+  const snapshots = readSnapshots(directory);
+  const at = snapshots.findIndex(({ label }) => label === BEFORE);
+  const [before, after] = [snapshots[at], snapshots[at + 1]];
+  if (before === undefined || after === undefined) {
+    throw new UnusableRecording(`${where}: no snapshots '${BEFORE}' and after it`);
+  }
+  for (const snapshot of [before, after]) {
+    requireStateOf(memoryBytes, snapshot, `${where}: snapshot '${snapshot.label}'`);
+  }
+  return { before, after };
 }
 
 /**
@@ -72,12 +93,14 @@ interface Action {
 }
 
 /** What the recorder did between the snapshots, from the steps in meta.json. */
-function actionOf(directory: string): Action | undefined {
-  const { steps } = checked(z.object({ steps: z.unknown() }), readJson(directory, META), META);
+function actionOf(directory: string): Action {
+  const where = `${directory}/${META}`;
+  const { steps } = checked(STEPS, readJson(directory, META), where);
   const text = JSON.stringify(steps);
   const [, hugePages] = /nr_hugepages=(\d{1,6})/.exec(text) ?? [];
   if (hugePages !== undefined) return { by: 'nr_hugepages', hugePages: Number(hugePages) };
-  return text.includes('compact_memory') ? { by: 'compact_memory', hugePages: 0 } : undefined;
+  if (text.includes('compact_memory')) return { by: 'compact_memory', hugePages: 0 };
+  throw new UnusableRecording(`${where}: no step says what compacted memory`);
 }
 
 /** The wire up to the deflation, if there is one. */

@@ -14,6 +14,7 @@ import type { WireTraceEvent } from '../../host/vmm/wire-trace.ts';
 import { PAGE_SIZE } from '../../shared/lib/units.ts';
 import { type HostToGuest, Op } from '../../shared/protocol/messages.ts';
 import { VirtualSession } from '../virtual-session.ts';
+import { MigrationFrees, RunningTask, type TaskEvent, type TaskFree } from './compaction-tasks.ts';
 import type { Compactor } from './compaction-trace.ts';
 import { migratedPairs } from './migrations.ts';
 import {
@@ -55,8 +56,10 @@ export interface CompactionInputs {
 
 export interface CompactionOutcome {
   readonly report: ReplayReport;
-  /** Compaction and migration trace events, in order. */
-  readonly events: readonly string[];
+  /** Compaction and migration trace events, in order, each with the task that was running. */
+  readonly events: readonly TaskEvent[];
+  /** Old frames that tasks freed while they migrated, in order. */
+  readonly frees: readonly TaskFree[];
   /** PFNs of huge pages for the pool; 0 where there was none to be had. */
   readonly poolPfns: readonly number[];
   /** What passed on the wire after the balloon was taken over. */
@@ -97,28 +100,32 @@ export function runCompaction(
   const report = run.play();
   atDump(run.guest.kernel.memory.allocator);
   run.finish();
-  return { report, events: run.events, poolPfns: run.poolPfns, wire: run.wire };
+  const { events, frees, poolPfns, wire } = run;
+  return { report, events, frees, poolPfns, wire };
 }
 
 /** One step from a recorded state, and what kcompactd does after it. */
 export function runSteps({ by, hugePages, kernelPages, ...inputs }: StepsInputs): StepsOutcome {
   const run = new RecordedGuest({ ...inputs, events: [], steps: [], targetPages: [] });
   const { kernel } = run.guest;
-  for (let taken = 0; taken < kernelPages; taken++) kernel.memory.allocator.alloc(0, GFP_KERNEL);
+  const { allocator } = kernel.memory;
+  for (let left = kernelPages; left > 0 && allocator.alloc(0, GFP_KERNEL) >= 0; ) left--;
   run.step({ by, hugePages, meanwhile: [] });
   if (kernel.kcompactd.wantsToCompact) run.step({ by: 'kcompactd', hugePages, meanwhile: [] });
   return {
     events: kernel.compaction.events,
     migratedPages: kernel.memory.balloons.events.balloon_migrate,
     hugePages: kernel.hugePagePool.count,
-    allocator: kernel.memory.allocator,
+    allocator,
   };
 }
 
 class RecordedGuest implements BalloonTurns {
   readonly guest: Guest;
-  readonly events: string[] = [];
+  readonly events: TaskEvent[] = [];
   readonly poolPfns: number[] = [];
+  readonly #running = new RunningTask();
+  readonly #migrationFrees = new MigrationFrees();
   readonly #inputs: CompactionInputs;
   readonly #session: VirtualSession;
   readonly #targets: number[];
@@ -143,6 +150,10 @@ class RecordedGuest implements BalloonTurns {
     this.guest.start();
     this.#advance();
     this.#takeOverBalloon();
+  }
+
+  get frees(): readonly TaskFree[] {
+    return this.#migrationFrees.frees;
   }
 
   get wire(): readonly WireTraceEvent[] {
@@ -215,8 +226,9 @@ class RecordedGuest implements BalloonTurns {
     const firstEvent = wire.length;
     if (recordedPages !== undefined) recordedPages.onMoved = (from, to) => stage.moved(from, to);
     kernel.compaction.trace.sink = this.#eventSink(step, stage);
-    allocator.traceSink = this.#poolSink(step);
-    this.#runToEnd(kernel.scheduler.spawn(step.by, this.#bodyOf(step)));
+    allocator.traceSink = this.#pageSink();
+    const body = this.#running.as(step.by, this.#bodyOf(step));
+    this.#runToEnd(kernel.scheduler.spawn(step.by, body));
     allocator.traceSink = undefined;
     for (const { oldPfn, newPfn } of migratedPairs(wire.slice(firstEvent))) {
       stage.moved(oldPfn, newPfn);
@@ -228,19 +240,22 @@ class RecordedGuest implements BalloonTurns {
     return lru instanceof RecordedPages ? lru : undefined;
   }
 
+  /** kcompactd was woken at a recorded time; whether it compacts then is its own decision. */
   *#bodyOf({ by, hugePages }: Pick<CompactionStep, 'by' | 'hugePages'>): Waiting {
-    const { compaction, hugePagePool } = this.guest.kernel;
+    const { compaction, hugePagePool, kcompactd } = this.guest.kernel;
     if (by === 'compact_memory') yield* compaction.compactMemory();
-    else if (by === 'kcompactd') yield* compaction.compactProactively();
-    else yield* hugePagePool.resize(hugePages);
+    else if (by === 'nr_hugepages') yield* hugePagePool.resize(hugePages);
+    else if (kcompactd.wantsToCompact) yield* compaction.compactProactively();
   }
 
   /** Keeps the events, and lets other tasks' requests in where they came. */
   #eventSink(step: Pick<CompactionStep, 'meanwhile'>, stage: TraceStage): (event: string) => void {
     const meanwhile = [...step.meanwhile];
     let count = 0;
-    return (text) => {
-      this.events.push(text);
+    return (event) => {
+      const byTask = { task: this.#running.name, event };
+      this.events.push(byTask);
+      this.#migrationFrees.event(byTask);
       count++;
       while (meanwhile[0]?.afterEvents === count) {
         const request = meanwhile.shift();
@@ -257,18 +272,21 @@ class RecordedGuest implements BalloonTurns {
       zone.reclaimActive = byKswapd;
       zone.capture = undefined;
     }
-    stage.playNow(event);
+    this.#running.other(() => stage.playNow(event));
     zones.forEach((zone, index) => {
       zone.reclaimActive = false;
       zone.capture = captures[index];
     });
   }
 
-  #poolSink(step: Pick<CompactionStep, 'by'>): KmemTrace | undefined {
-    if (step.by !== 'nr_hugepages') return undefined;
+  /** What the pool of huge pages had, and what was freed, by whoever is running. */
+  #pageSink(): KmemTrace {
+    const running = this.#running;
     return {
-      mm_page_alloc: (pfn) => this.poolPfns.push(pfn),
-      mm_page_free: () => {},
+      mm_page_alloc: (pfn) => {
+        if (running.name === 'nr_hugepages') this.poolPfns.push(pfn);
+      },
+      mm_page_free: (pfn) => this.#migrationFrees.free(running.name, pfn),
       mm_page_free_batched: () => {},
       mm_page_alloc_zone_locked: () => {},
       mm_page_pcpu_drain: () => {},

@@ -1,3 +1,10 @@
+import {
+  MigrationFrees,
+  type RecordedTasks,
+  type TaskEvent,
+  type TaskFree,
+} from './compaction-tasks.ts';
+
 /**
  * What a recorded kmem trace tells of compaction: who did what that compacts, and when; the trace
  * events that came of it; which of the allocator's events are its own work and no requests. Reads
@@ -34,7 +41,11 @@ interface RecordedEvent {
 export interface CompactionTrace {
   readonly sections: readonly Section[];
   /** All events but those of kcompactd going to sleep, which happen whatever is emulated. */
-  readonly events: readonly string[];
+  readonly events: readonly TaskEvent[];
+  /** Old frames freed by migrations, in order. */
+  readonly frees: readonly TaskFree[];
+  /** Who did what is in `events` and `frees`. */
+  readonly tasks: RecordedTasks;
   /** PFNs of the huge pages that the pool had, 0 for the one it could not have. */
   readonly poolPfns: readonly number[];
   /** Lines of allocator events that are the work of a section, not requests. */
@@ -42,6 +53,7 @@ export interface CompactionTrace {
 }
 
 const EVENT = /^(\S+) > [\d.]+ (mm_\w+: .*)$/;
+const FREE = /^(\S+) F (\d+) 0$/;
 const MARKER = /tracing_mark_write: DUMP-(before|after)/;
 /** Every guest has a DMA zone, where a run over all zones begins. */
 const FIRST_ZONE = /^mm_compaction_suitable: node=0 zone=DMA +order=-1 /;
@@ -71,7 +83,9 @@ export function parseCompactionTrace(text: string): CompactionTrace {
   const sections = spans.map((span) => ({ ...span, foreign: foreignRequests(lines, span) }));
   return {
     sections,
-    events: events.map((event) => event.text),
+    events: events.map((one) => ({ task: taskName(one, spans), event: one.text })),
+    frees: migrationFrees(lines, spans),
+    tasks: recordedTasks(spans),
     poolPfns: pool.map(({ pfn }) => pfn),
     ownLines: new Set(sections.flatMap((section) => ownLines(lines, section))),
   };
@@ -86,6 +100,7 @@ function recordedEvents(lines: Lines): RecordedEvent[] {
 }
 
 type Span = Omit<Section, 'foreign'>;
+type Spans = readonly Span[];
 
 /** Whole-node runs: each from its first zone being found suitable to the end of its last. */
 function wholeNodeRuns(events: readonly RecordedEvent[]): Span[] {
@@ -97,6 +112,37 @@ function wholeNodeRuns(events: readonly RecordedEvent[]): Span[] {
     if (current !== undefined && ZONE_DONE.test(text)) current.lastLine = line;
   }
   return runs;
+}
+
+/** What the task was at work as, or its own name where it was at work as nothing. */
+function taskName({ task, line }: Pick<RecordedEvent, 'task' | 'line'>, spans: Spans): string {
+  const span = spans.find((one) => {
+    return one.task === task && one.firstLine <= line && line <= one.lastLine;
+  });
+  return span?.by ?? task;
+}
+
+function recordedTasks(spans: Spans): RecordedTasks {
+  const tasks = new Map<string, Set<string>>();
+  for (const { by, task } of spans) tasks.set(by, (tasks.get(by) ?? new Set()).add(task));
+  return tasks;
+}
+
+function migrationFrees(lines: Lines, spans: Spans): readonly TaskFree[] {
+  const found = new MigrationFrees();
+  const from = spans[0]?.firstLine ?? 1;
+  const to = spans.reduce((last, span) => Math.max(last, span.lastLine), 0);
+  for (let line = from; line <= to; line++) {
+    const text = lines[line - 1];
+    const [, freedBy, pfn] = FREE.exec(text) ?? [];
+    if (freedBy !== undefined) {
+      found.free(taskName({ task: freedBy, line }, spans), Number(pfn));
+      continue;
+    }
+    const [, task, event] = EVENT.exec(text) ?? [];
+    if (task !== undefined) found.event({ task: taskName({ task, line }, spans), event });
+  }
+  return found.frees;
 }
 
 interface PoolPage {
@@ -117,7 +163,7 @@ function poolGrowth(lines: Lines, pool: readonly PoolPage[]): Span[] {
   const [first] = pool;
   if (first === undefined) return [];
   let { line } = first;
-  while (lines[line - 2].startsWith(`${first.task} Z `)) line--;
+  while (lines[line - 2]?.startsWith(`${first.task} Z `)) line--;
   const lastLine = pool[pool.length - 1].line;
   return [{ by: 'nr_hugepages', task: first.task, firstLine: line, lastLine }];
 }

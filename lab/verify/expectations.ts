@@ -1,4 +1,5 @@
 import { conversation } from './exchanges.ts';
+import { UnusableRecording } from './files.ts';
 import { findMarks } from './marks.ts';
 import type { Recording } from './recording.ts';
 import { recordedTraffic } from './traffic.ts';
@@ -9,7 +10,10 @@ import type { BufferItem, Expectations, ExpectedEvent, ExpectedReply } from './t
  * (interrupt latency decides when they happen), the PFNs of a buffer, the payload of statistics.
  */
 
-/** Takes the expectations from a recording. Throws UnusableRecording (see findMarks). */
+/**
+ * Takes the expectations from a recording. Throws UnusableRecording where a buffer comes back that
+ * was not out, and as findMarks does.
+ */
 export function takeExpectations(recording: Recording): Expectations {
   const { wire, features, negotiation } = recording;
   const { exchanges } = conversation(recording);
@@ -38,7 +42,7 @@ export function withoutRepeats(values: readonly number[]): number[] {
   return values.filter((value, index) => index === 0 || value !== values[index - 1]);
 }
 
-function buffers({ wire }: Recording): BufferItem[] {
+function buffers({ wire, name }: Recording): BufferItem[] {
   const items: BufferItem[] = [];
   let last = -1;
   let statistics = -1;
@@ -51,7 +55,12 @@ function buffers({ wire }: Recording): BufferItem[] {
       items.push({ queue: event.queue, count, length: null });
     } else if (event.ev === 'used') {
       const index = last >= 0 ? last : statistics;
-      if (index >= 0) items[index] = { ...items[index], length: event.len };
+      if (index < 0) {
+        throw new UnusableRecording(
+          `${name}: at ${event.tMs} ms a buffer that was not out is used`,
+        );
+      }
+      items[index] = { ...items[index], length: event.len };
       if (last >= 0) last = -1;
       else statistics = -1;
     }

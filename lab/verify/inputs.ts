@@ -1,8 +1,10 @@
 import { PAGE_REPORTING_DELAY_SECONDS } from '../../guest/mm/page/reporting.ts';
 import { HZ, timerGranularityMs } from '../../guest/sched/jiffies.ts';
 import { MIB } from '../../shared/lib/units.ts';
+import { MAX_RECORDING_MS } from '../../shared/limits.ts';
 import type { Alignment } from './align.ts';
 import { type Conversation, conversation } from './exchanges.ts';
+import { UnusableRecording } from './files.ts';
 import { findHintRounds, findPrograms } from './guest-marks.ts';
 import { findMarks, type Marks } from './marks.ts';
 import type { Recording } from './recording.ts';
@@ -24,7 +26,10 @@ const EVENT_SLACK_MS = 0.32;
 const REPORT_DELAY_MS =
   PAGE_REPORTING_DELAY_SECONDS * 1000 + timerGranularityMs(PAGE_REPORTING_DELAY_SECONDS * HZ);
 
-/** Takes the inputs from a recording. Throws UnusableRecording (see findMarks). */
+/**
+ * Takes the inputs from a recording. Throws UnusableRecording for one that lasts too long, and as
+ * findMarks does.
+ */
 export function takeInputs(recording: Recording, alignment: Alignment): Inputs {
   const { wire, qmp, negotiation } = recording;
   const talk = conversation(recording);
@@ -35,6 +40,8 @@ export function takeInputs(recording: Recording, alignment: Alignment): Inputs {
     qmp[qmp.length - 1].tMs - alignment.offsetMs,
     lastChangeMs + EVENT_SLACK_MS,
   );
+  const endMs = Math.max(wire[wire.length - 1].tMs, disconnectMs) + endSlackMs(recording);
+  if (!(endMs <= MAX_RECORDING_MS)) throw tooLong(recording, endMs);
   const inputs: Inputs = {
     memoryBytes: recording.memoryBytes,
     deviceOptions: recording.deviceOptions,
@@ -54,11 +61,17 @@ export function takeInputs(recording: Recording, alignment: Alignment): Inputs {
     hintRoundsMs: findHintRounds(recording),
     ...(recording.bootState === undefined ? {} : { bootState: recording.bootState }),
     throttleExpiriesMs: throttleExpiries(changes).filter((timeMs) => timeMs <= disconnectMs),
-    endMs: Math.max(wire[wire.length - 1].tMs, disconnectMs) + endSlackMs(recording),
+    endMs,
   };
   if (negotiation === undefined) return inputs;
   const { version, requests } = negotiation;
   return { ...inputs, negotiation: { memoryBytes: NEGOTIATION_BYTES, version, requests } };
+}
+
+/** By its wire, its QMP lines or the time stamps of its events, whichever end last. */
+function tooLong({ name }: Recording, endMs: number): UnusableRecording {
+  const [seconds, most] = [endMs, MAX_RECORDING_MS].map((ms) => Math.round(ms / 1000));
+  return new UnusableRecording(`${name}: its times reach ${seconds} s, at most ${most} s`);
 }
 
 /** A program runs when the balloon gives back for it, or ends a delay before it is reported. */

@@ -2,7 +2,8 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import { MIB } from '../../shared/lib/units.ts';
 import { MAX_GUEST_MIB, MIN_GUEST_MIB } from '../../shared/limits.ts';
-import { type BootState, readBootState } from './boot-state.ts';
+import { type BootState, GUEST_FILE, readBootState } from './boot-state.ts';
+import { requireStateOf } from './bootable.ts';
 import { checked, readJson, UnusableRecording } from './files.ts';
 import { type Negotiation, type QmpLine, readNegotiation, readQmp } from './qmp-lines.ts';
 import type { QmpVersion, RecordedProgram } from './types.ts';
@@ -59,14 +60,19 @@ export function readRecording(directory: string): Recording {
   if (greeting?.kind !== 'greeting') {
     throw new UnusableRecording(`${directory}/qmp.jsonl: does not begin with QMP's greeting`);
   }
+  const memoryBytes = meta.mem_mib * MIB;
+  const bootState = readBootState(directory);
+  if (bootState !== undefined) {
+    requireStateOf(memoryBytes, bootState, `${directory}/${GUEST_FILE}`);
+  }
   return {
     name: meta.name ?? basename(directory),
-    memoryBytes: meta.mem_mib * MIB,
+    memoryBytes,
     deviceOptions,
     features: BigInt(`0b${[...meta.features].reverse().join('')}`),
     steps: stepNames(meta.steps),
-    programs: stepPrograms(meta.steps),
-    bootState: readBootState(directory),
+    programs: stepPrograms(meta.steps, `${directory}/meta.json`),
+    bootState,
     version: greeting.version,
     qmp,
     wire,
@@ -94,12 +100,14 @@ function stepNames(steps: readonly unknown[]): string[] {
 }
 
 /** Steps such as ["hog", 200, ...] and ["hog and free", 300]. */
-function stepPrograms(steps: readonly unknown[]): RecordedProgram[] {
+function stepPrograms(steps: readonly unknown[], where: string): RecordedProgram[] {
   return steps.flatMap((step): RecordedProgram[] => {
     if (!Array.isArray(step)) return [];
     const [label, mib] = step as unknown[];
     const isHog = typeof label === 'string' && /^hog\b/.test(label);
-    return isHog && typeof mib === 'number' && mib > 0 ? [{ name: 'hog', mib }] : [];
+    if (!isHog || typeof mib !== 'number' || mib <= 0) return [];
+    if (mib <= MAX_GUEST_MIB) return [{ name: 'hog', mib }];
+    throw new UnusableRecording(`${where}: a hog of ${mib} MiB, at most ${MAX_GUEST_MIB}`);
   });
 }
 

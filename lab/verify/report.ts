@@ -1,5 +1,5 @@
 import type { Alignment } from './align.ts';
-import type { Check, Difference } from './types.ts';
+import type { Check, Difference, TaskCount } from './types.ts';
 
 /** What `puff verify` found in one recording. */
 export interface VerifyReport {
@@ -21,23 +21,32 @@ export function allEqual({ checks }: VerifyReport): boolean {
 export function jsonLine({ recording, checks }: VerifyReport): string {
   return JSON.stringify({
     recording,
-    checks: checks.map(({ name, total, equal, firstDifference }) => {
-      return { name, total, equal, firstDifference };
+    checks: checks.map(({ name, total, equal, firstDifference, tasks }) => {
+      return { name, total, equal, firstDifference, ...(tasks && { tasks }) };
     }),
   });
 }
 
-/** For people: a line per check with recording, check, equal of total, and the first difference. */
+/**
+ * For people: a line per check with recording, check, equal of total, the first difference, and
+ * the same counts by task where tasks are told apart.
+ */
 export function reportText({ recording, checks, alignment }: VerifyReport): string {
   const counts = checks.map((check) => `${check.equal}/${check.total}`);
   const nameWidth = Math.max(...checks.map((check) => check.name.length));
   const countWidth = Math.max(...counts.map((text) => text.length));
-  const lines = checks.map(({ name, firstDifference }, index) => {
+  const lines = checks.map(({ name, firstDifference, tasks = [] }, index) => {
     const result = firstDifference === null ? 'ok' : differenceText(firstDifference);
     const count = counts[index].padStart(countWidth);
-    return `${recording}  ${name.padEnd(nameWidth)}  ${count}  ${result}`;
+    const line = `${recording}  ${name.padEnd(nameWidth)}  ${count}  ${result}`;
+    return tasks.length === 0 ? line : `${line}; ${tasks.map(taskText).join(', ')}`;
   });
   return `${[...lines, `${recording}  ${clocksText(alignment)}`].join('\n')}\n`;
+}
+
+function taskText({ task, recorded, total, equal }: TaskCount): string {
+  const names = recorded.length === 0 ? '' : ` (${recorded.join(', ')})`;
+  return `${task ?? 'nobody known'}${names} ${equal}/${total}`;
 }
 
 function differenceText({ index, expected, actual }: Difference): string {

@@ -1,8 +1,7 @@
 import { z } from 'zod';
-import { parseBootState, type ZoneState } from './boot-state.ts';
+import { GUEST_FILE, parseBootState, type ZoneState } from './boot-state.ts';
 import { checked, parse, readOptionalLines } from './files.ts';
 
-const FILE = 'guest.jsonl.gz';
 const SNAPSHOT = z.object({
   label: z.string(),
   vmstat: z.string().default(''),
@@ -21,7 +20,7 @@ export interface Snapshot {
 
 /** All snapshots in order; none where there is no such file. Throws UnusableRecording. */
 export function readSnapshots(directory: string): Snapshot[] {
-  return readOptionalLines(directory, FILE).map(({ text, where }) => {
+  return readOptionalLines(directory, GUEST_FILE).map(({ text, where }) => {
     const { label, vmstat, pagetypeinfo, zoneinfo } = checked(SNAPSHOT, parse(text, where), where);
     const counters = new Map(
       vmstat.split('\n').map((line): [string, number] => {

@@ -1,6 +1,5 @@
 import type { GuestMemory } from '../../guest/mm/memory.ts';
 import { __GFP_MOVABLE, GFP_BALLOON } from '../../guest/mm/page/gfp.ts';
-import { PAGE_STATE } from '../../guest/mm/page/page-lifecycle.ts';
 import type { FallbackTaken, KmemTrace } from '../../guest/mm/page/tracepoints.ts';
 import type { Zone } from '../../guest/mm/page/zone.ts';
 import { batchedFrees, type KmemEvent, REFUSED_PFN } from '../../guest/workload/kmem-trace.ts';
@@ -26,6 +25,7 @@ export interface TraceDifference {
   /** Line in the file; undefined where the recording has no more of the kind. */
   readonly line: number | undefined;
   readonly expected: readonly number[] | undefined;
+  /** Empty where the emulation has no more of the kind. */
   readonly actual: readonly number[];
 }
 
@@ -36,8 +36,11 @@ export interface ReplayReport {
   readonly zoneLocked: Tally;
   readonly drains: Tally;
   readonly fallbacks: Tally;
-  /** Frees that name a frame which is not allocated: only after a difference. */
+  /** Frees that were asked for, the batched ones at their B. */
+  readonly frees: number;
+  /** Of those the ones that name a frame which is not allocated: only after a difference. */
   readonly impossibleFrees: number;
+  readonly firstImpossibleFree: KmemEvent | undefined;
 }
 
 /**
@@ -96,11 +99,17 @@ class Comparison {
   }
 
   tally(): Tally {
+    const missing = this.#expected[this.#produced];
+    const firstMissing: TraceDifference | undefined = missing && {
+      line: missing.line,
+      expected: numbersOf(missing),
+      actual: [],
+    };
     return {
       expected: this.#expected.length,
       produced: this.#produced,
       equal: this.#equal,
-      firstDifference: this.#firstDifference,
+      firstDifference: this.#firstDifference ?? firstMissing,
     };
   }
 }
@@ -123,9 +132,15 @@ class TracePlayer implements KmemTrace, TraceStage {
   readonly #played = new Set<KmemEvent>();
   /** The allocation whose refill was seen and done, but whose A is yet to come. */
   #early: KmemEvent | undefined;
+  /** Index of an A, or of the end: between the refill seen last and it there is none. */
+  #nextA = 0;
   /** The zone that the emulated allocator took blocks from last. */
   #lastZone: Zone;
+  /** Of the allocation seen last. */
+  #migratetype: number | undefined;
+  #frees = 0;
   #impossibleFrees = 0;
+  #firstImpossibleFree: KmemEvent | undefined;
   #kswapdRuns = false;
   readonly #balloon: BalloonTurns | undefined;
   /** Recorded PFNs that the recorded balloon holds: 1 at their index. */
@@ -143,12 +158,7 @@ class TracePlayer implements KmemTrace, TraceStage {
       new Comparison(events.filter((event) => event.kind === name && isPlayed(event)));
     this.#comparisons = { A: kind('A'), Z: kind('Z'), D: kind('D'), X: kind('X') };
     this.#driverAllocations = new Comparison(events.filter((one) => this.#isBalloonRequest(one)));
-    const { pages } = memory;
-    // Whatever was allocated before the trace is where it was.
-    this.#allocations = new RecordedAllocations(pages, (pfn) => {
-      const state = pages.states.stateOf(pfn);
-      return state === PAGE_STATE.allocated || state === PAGE_STATE.lru;
-    });
+    this.#allocations = new RecordedAllocations(memory.pages);
     this.#batched = batchedFrees(events);
     this.#lastZone = memory.allocator.zones[0];
   }
@@ -179,7 +189,9 @@ class TracePlayer implements KmemTrace, TraceStage {
       zoneLocked: Z.tally(),
       drains: D.tally(),
       fallbacks: X.tally(),
+      frees: this.#frees,
       impossibleFrees: this.#impossibleFrees,
+      firstImpossibleFree: this.#firstImpossibleFree,
     };
   }
 
@@ -206,7 +218,8 @@ class TracePlayer implements KmemTrace, TraceStage {
     this.#allocations.moved(oldPfn, newPfn);
   }
 
-  mm_page_alloc(pfn: number, _order: number, _migratetype: number, gfp: number): void {
+  mm_page_alloc(pfn: number, _order: number, migratetype: number, gfp: number): void {
+    this.#migratetype = migratetype;
     const byDriver = this.#balloon !== undefined && gfp === GFP_BALLOON;
     if (byDriver) this.#driverAllocations.produced(pfn);
   }
@@ -235,10 +248,11 @@ class TracePlayer implements KmemTrace, TraceStage {
    */
   #refillSeen(index: number): void {
     if (this.#early !== undefined) return;
-    let at = index;
-    while (at < this.#events.length && this.#events[at].kind !== 'A') at++;
-    if (at === this.#events.length) return;
-    this.#early = this.#events[at];
+    this.#nextA = Math.max(this.#nextA, index);
+    while (this.#events[this.#nextA]?.kind !== 'A' && this.#nextA < this.#events.length)
+      this.#nextA++;
+    this.#early = this.#events[this.#nextA];
+    if (this.#early === undefined) return;
     if (this.#isBalloonRequest(this.#early)) {
       this.#balloonTurn('allocated');
       return;
@@ -263,9 +277,14 @@ class TracePlayer implements KmemTrace, TraceStage {
 
   #allocate(event: KmemEvent): void {
     const { allocator } = this.#memory;
+    this.#migratetype = undefined;
     const pfn = allocator.alloc(event.order, event.extra);
-    this.#comparisons.A.produced(pfn < 0 ? REFUSED_PFN : pfn);
-    if (pfn < 0) return;
+    if (pfn < 0) {
+      this.#comparisons.A.produced(REFUSED_PFN);
+      return;
+    }
+    // During an interlude nobody listens to the tracepoint.
+    this.#comparisons.A.produced(pfn, event.order, this.#migratetype ?? event.migratetype);
     if (event.pfn === REFUSED_PFN) {
       allocator.free(pfn, event.order);
       return;
@@ -283,7 +302,7 @@ class TracePlayer implements KmemTrace, TraceStage {
       this.#ahead.freed--;
       return;
     }
-    const pfn = this.#frameOf(event.pfn, event.order);
+    const pfn = this.#frameOf(event, event.order);
     if (pfn >= 0) this.#memory.allocator.free(pfn, event.order);
   }
 
@@ -305,7 +324,7 @@ class TracePlayer implements KmemTrace, TraceStage {
     let count = 0;
     let at = index;
     for (; this.#events[at]?.kind === 'B' && at - index < this.#batch.length; at++) {
-      const pfn = this.#frameOf(this.#events[at].pfn, 0);
+      const pfn = this.#frameOf(this.#events[at], 0);
       if (pfn >= 0) this.#batch[count++] = pfn;
     }
     this.#memory.allocator.freeList(this.#batch, count);
@@ -313,9 +332,13 @@ class TracePlayer implements KmemTrace, TraceStage {
   }
 
   /** The emulated frame of a recorded one; -1 for a free that cannot be played. */
-  #frameOf(recordedPfn: number, order: number): number {
-    const pfn = this.#allocations.take(recordedPfn, order);
-    if (pfn < 0) this.#impossibleFrees++;
+  #frameOf(event: KmemEvent, order: number): number {
+    const pfn = this.#allocations.take(event.pfn, order);
+    this.#frees++;
+    if (pfn < 0) {
+      this.#impossibleFrees++;
+      this.#firstImpossibleFree ??= event;
+    }
     return pfn;
   }
 }

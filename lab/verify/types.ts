@@ -176,17 +176,22 @@ export const CHECK_NAMES = [
   'wire.status',
   'wire.buffers',
   'wire.config',
+  'wire.targets',
   'qmp.replies',
   'qmp.events',
   'reporting',
   'hinting',
   'oom',
   'allocator.pfn',
+  'allocator.frees',
+  'allocator.events',
   'allocator.lists',
+  'allocator.zones',
   'wire.pfns',
   'compaction.pairs',
   'compaction.events',
   'compaction.lists',
+  'compaction.zones',
   'compaction.counts',
 ] as const;
 export type CheckName = (typeof CHECK_NAMES)[number];
@@ -198,10 +203,22 @@ export interface Difference {
   readonly actual: unknown;
 }
 
+/** The items of one task in a check. */
+export interface TaskCount {
+  /** What it was at work as, by the name that both sides know; null where nobody knows. */
+  readonly task: string | null;
+  /** Recorded tasks that were at work as that, by name and number: 'kcompactd0-28'. */
+  readonly recorded: readonly string[];
+  readonly total: number;
+  readonly equal: number;
+}
+
 export interface Check {
   readonly name: CheckName;
   /** The larger of both lengths: a surplus item is a difference. */
   readonly total: number;
   readonly equal: number;
   readonly firstDifference: Difference | null;
+  /** Where tasks are told apart: the same items by task, in the order of their first. */
+  readonly tasks?: readonly TaskCount[];
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { MAX_BUFFER_PFNS } from '../../shared/limits.ts';
 import type { QueueName } from '../../shared/virtio/balloon.ts';
-import { checked, parse, readLines } from './files.ts';
+import { checked, parse, readLines, UnusableRecording } from './files.ts';
 
 /** Lines of wire.jsonl.gz. Times are milliseconds since QEMU started, to 1 us. */
 export type WireEvent =
@@ -36,24 +37,26 @@ export interface WireBuffer {
 
 const whole = z.number().int();
 const count = whole.min(0);
+/** A field of config space or of a ring. */
+const le32 = count.max(2 ** 32 - 1);
 
 const LABEL = z.enum(['inflate', 'deflate', 'stats']);
 
 const LINE = z.discriminatedUnion('ev', [
   z.object({ ev: z.literal('status'), t: count, val: count.max(255) }),
-  z.object({ ev: z.literal('target'), t: count, num_pages: count }),
-  z.object({ ev: z.literal('config-get'), t: count, num_pages: count, actual: count }),
-  z.object({ ev: z.literal('config-set'), t: count, actual: count }),
+  z.object({ ev: z.literal('target'), t: count, num_pages: le32 }),
+  z.object({ ev: z.literal('config-get'), t: count, num_pages: le32, actual: le32 }),
+  z.object({ ev: z.literal('config-set'), t: count, actual: le32 }),
   z.object({
     ev: z.literal('buf'),
     t: count,
     queue: LABEL,
-    outn: count,
-    inn: count,
-    n: count,
-    runs: z.array(z.tuple([count, count, whole])),
+    outn: le32,
+    inn: le32,
+    n: count.max(MAX_BUFFER_PFNS),
+    runs: z.array(z.tuple([le32, count.max(MAX_BUFFER_PFNS), whole])),
   }),
-  z.object({ ev: z.literal('used'), t: count, len: count }),
+  z.object({ ev: z.literal('used'), t: count, len: le32 }),
 ]);
 
 /** Reads wire.jsonl.gz; throws UnusableRecording. */
@@ -65,6 +68,10 @@ export function readWire(
     const { t, ...event } = checked(LINE, parse(text, where), where);
     const tMs = t / 1000;
     if (event.ev !== 'buf') return { ...event, tMs };
+    const told = event.runs.reduce((sum, [, count]) => sum + count, 0);
+    if (told !== event.n) {
+      throw new UnusableRecording(`${where}: n is ${event.n}, its runs have ${told} PFNs`);
+    }
     return { ...event, tMs, queue: queueName(event.queue, event.inn, options) };
   });
 }

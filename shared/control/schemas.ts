@@ -39,6 +39,10 @@ export type HostRequest = z.infer<typeof hostRequestSchema>;
 const driverVerb = <Name extends string>(verb: Name) =>
   z.strictObject({ verb: z.literal(verb), guest: guestId.optional(), id: z.unknown().optional() });
 
+/** Sizes of persistent huge pages, each with a pool of its own. */
+export const hugePageSize = z.enum(['2M', '1G']);
+export type HugePageSize = z.infer<typeof hugePageSize>;
+
 export const guestRequestSchema = z.discriminatedUnion('verb', [
   driverVerb('unbind'),
   driverVerb('bind'),
@@ -55,6 +59,7 @@ export const guestRequestSchema = z.discriminatedUnion('verb', [
     verb: z.literal('nr_hugepages'),
     guest: guestId.optional(),
     count: z.int().min(0).max(MAX_NR_HUGEPAGES),
+    size: hugePageSize.default('2M'),
     id: z.unknown().optional(),
   }),
   z.strictObject({
@@ -158,6 +163,8 @@ export interface GuestDump {
   readonly freeBlocks: readonly number[];
   /** Pages in the pool of persistent huge pages (nr_hugepages). */
   readonly hugePages: number;
+  /** The same of 1 GiB. */
+  readonly hugePages1G: number;
   /** Pages of the swap device and those that are free, 0 without one. */
   readonly swap: { readonly pages: number; readonly freePages: number };
   /** vmstat's events of compaction and balloons. */

@@ -6,6 +6,7 @@ import { balloonPageMigrate } from '../../guest/mm/balloon/migrate-procedure.ts'
 import { balloonPageMigrate2012 } from '../../guest/mm/balloon/migrate-procedure-2012.ts';
 import * as balloon from '../../guest/mm/balloon/procedures.ts';
 import * as balloon2012 from '../../guest/mm/balloon/procedures-2012.ts';
+import { contigLifecycle } from '../../guest/mm/move/alloc-contig-flow.ts';
 import { compactLifecycle } from '../../guest/mm/move/compact-flow.ts';
 import { lruPageMigrate } from '../../guest/mm/move/lru-procedure.ts';
 import { pageLifecycle } from '../../guest/mm/page/page-lifecycle.ts';
@@ -140,7 +141,13 @@ export const MACHINES: Readonly<Record<string, readonly Registered[]>> = {
     ),
     procedure('guest/mm/move/lru-procedure.ts', lruPageMigrate),
   ],
-  Compaction: [table('guest/mm/move/compact-flow.ts', compactLifecycle)],
+  Compaction: [
+    table('guest/mm/move/compact-flow.ts', compactLifecycle),
+    said(
+      'One attempt to empty a range and have it, for a huge page of 1 GiB.',
+      table('guest/mm/move/alloc-contig-flow.ts', contigLifecycle),
+    ),
+  ],
   'Reclaim and swap': [
     said(
       'The thread that reclaims in the background, from one sleep to the next.',

@@ -121,7 +121,7 @@ describe('isSettled', () => {
       hintedPages: 0,
     },
     ...{ buffersInFlight: 1, resizing: false, canariesWrong: 0, statistics: {} },
-    ...{ processes: [], tasks: [], freeBlocks: [], hugePages: 0, compaction: {} },
+    ...{ processes: [], tasks: [], freeBlocks: [], hugePages: 0, hugePages1G: 0, compaction: {} },
     swap: { pages: 0, freePages: 0 },
   };
 

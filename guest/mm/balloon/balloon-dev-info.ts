@@ -20,6 +20,7 @@ export const BOOK_WORDS = 4;
 
 /** Pages to be freed together; nothing here outlives one call. */
 const UNREFERENCED = new Int32Array(ARRAY_PFNS_MAX);
+const ONE = new Int32Array(1);
 
 export interface BalloonOptions {
   /** True when DEFLATE_ON_OOM is not negotiated: managed pages shrink with every page taken. */
@@ -120,17 +121,32 @@ export class BalloonDevInfo implements Book {
    * The caller owns it until `release`. Asking an empty book without isolated pages is a BUG (I7).
    */
   dequeue(): number {
-    const { pages } = this.#balloons;
+    return this.dequeueEach(ONE, 0, 1) === 0 ? -1 : ONE[0];
+  }
+
+  /**
+   * `dequeue` into `out` as often as there are places from `from` to before `to`, or until there is
+   * no page to be had. Returns the place after the last one.
+   */
+  dequeueEach(out: Int32Array, from: number, to: number): number {
+    const { words } = this.#balloons.pages;
     const frame = this.#dequeueFrame;
-    for (let pfn = this.#first(); pfn !== this.#list; pfn = listNext(pages.words, pfn)) {
+    const list = this.#list;
+    let at = from;
+    let pfn = this.#first();
+    let next = pfn === list ? list : listNext(words, pfn);
+    while (at < to && pfn !== list) {
+      // Read ahead: in a large guest each link is a cache miss, and work on a page hides it.
+      const ahead = listNext(words, next);
       frame[1] = pfn;
-      if (dequeueBalloonPage(frame, this.#balloons) === 'skipped') continue;
-      this.#balloons.events.balloon_deflate++;
-      this.#unreleasedPages++;
-      return pfn;
+      if (dequeueBalloonPage(frame, this.#balloons) === 'dequeued') out[at++] = pfn;
+      pfn = next;
+      next = ahead;
     }
-    if (this.#length === 0 && this.#isolatedPages === 0) fail('balloon pages are lost');
-    return -1;
+    if (at < to && this.#length === 0 && this.#isolatedPages === 0) fail('balloon pages are lost');
+    this.#balloons.events.balloon_deflate += at - from;
+    this.#unreleasedPages += at - from;
+    return at;
   }
 
   /**

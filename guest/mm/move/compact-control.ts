@@ -19,6 +19,8 @@ export interface CompactOptions {
   readonly ignoreSkipHint?: boolean;
   readonly ignoreBlockSuitable?: boolean;
   readonly proactive?: boolean;
+  /** For a range that is wanted as a whole (alloc_contig_range): huge pages have to move too. */
+  readonly allocContig?: boolean;
 }
 
 /** Free pages of one pageblock at most, beyond what a pageblock of pages to migrate needs. */
@@ -44,6 +46,7 @@ export class CompactControl {
   readonly ignoreSkipHint: boolean;
   readonly ignoreBlockSuitable: boolean;
   readonly proactive: boolean;
+  readonly allocContig: boolean;
   wholeZone: boolean;
   /** Where the scanners stand: next PFN to look at, and the free scanner's position. */
   migratePfn = 0;
@@ -59,9 +62,9 @@ export class CompactControl {
   /** Free pages to migrate to. */
   readonly freePages = new Int32Array(MAX_FREE_PAGES);
   nrFreePages = 0;
-  /** Isolated pages. */
+  /** Isolated pages; of a huge page its head. Room for all frames of one that is split. */
   readonly migratePages = new Int32Array(MAX_MIGRATE_PAGES);
-  /** How many were isolated in this round; while they are migrated it stays what it was. */
+  /** How many of them there are in this round; while they are migrated it stays what it was. */
   nrMigratePages = 0;
   totalMigrateScanned = 0;
   totalFreeScanned = 0;
@@ -80,6 +83,7 @@ export class CompactControl {
     this.ignoreSkipHint = options.ignoreSkipHint ?? false;
     this.ignoreBlockSuitable = options.ignoreBlockSuitable ?? false;
     this.proactive = options.proactive ?? false;
+    this.allocContig = options.allocContig ?? false;
   }
 
   get isWholeNode(): boolean {

@@ -6,7 +6,7 @@ import type { PageAllocator } from '../page/alloc.ts';
 import { drainPagesZone } from '../page/pcp.ts';
 import type { CaptureControl, Zone } from '../page/zone.ts';
 import { blockEnd, blockStart, type CompactControl, pageblockStart } from './compact-control.ts';
-import type { CompactEvents } from './compact-events.ts';
+import { addMigrated, type CompactEvents } from './compact-events.ts';
 import { compactFinished } from './compact-finished.ts';
 import { COMPACT_EVENT, compactLifecycle } from './compact-flow.ts';
 import type { CompactionTrace } from './compaction-trace.ts';
@@ -21,7 +21,7 @@ import type { Proactiveness } from './proactiveness.ts';
 import { compactionSuitable } from './suitability.ts';
 
 /** VMSCAN_THROTTLE_ISOLATED: how long to wait while too many pages are isolated. */
-const THROTTLE_MS = 20;
+export const THROTTLE_MS = 20;
 
 /** What every compaction of a guest works with. */
 export interface CompactionWorld {
@@ -63,7 +63,12 @@ export class ZoneCompactor {
     this.#movable = new MovablePages(allocator, lru, new BalloonPages(balloons));
     this.#freeScanner = new FreeScanner(trace);
     this.#migrateScanner = new MigrateScanner(this.#movable, trace);
-    this.#migration = new PageMigration(this.#movable, this.#freeScanner, trace);
+    this.#migration = new PageMigration({
+      movable: this.#movable,
+      targets: this.#freeScanner,
+      trace,
+      reason: 'compaction',
+    });
   }
 
   *run(zone: Zone): Waiting<CompactResult> {
@@ -172,9 +177,7 @@ export class ZoneCompactor {
     events.compact_free_scanned += this.#cc.totalFreeScanned;
     events.compact_isolated += this.#migrateScanner.takeIsolated();
     events.compact_isolated += this.#freeScanner.takeIsolated();
-    const { succeeded, failed } = this.#migration.takeCounts();
-    events.pgmigrate_success += succeeded;
-    events.pgmigrate_fail += failed;
+    addMigrated(events, this.#migration.takeCounts());
   }
 }
 

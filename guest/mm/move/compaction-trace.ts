@@ -10,6 +10,18 @@ import {
   type MigrateMode,
 } from './constants.ts';
 
+/** enum migrate_reason, as far as it comes up. */
+export type MigrateReason = 'compaction' | 'contig_range';
+
+/** What one call of migrate_pages came to: in frames, huge pages by number. */
+export interface MigrateCounts {
+  succeeded: number;
+  failed: number;
+  thpSucceeded: number;
+  thpFailed: number;
+  thpSplit: number;
+}
+
 /**
  * The kernel's compaction:* and migrate:mm_migrate_pages trace events, with its names, fields and
  * number formats. Text is made only while somebody listens.
@@ -78,10 +90,21 @@ export class CompactionTrace {
     this.sink?.(`mm_compaction_wakeup_kcompactd: ${kcompactdWork(order, highestZone)}`);
   }
 
-  migratePages(succeeded: number, failed: number, mode: MigrateMode): void {
+  migratePages(counts: MigrateCounts, mode: MigrateMode, reason: MigrateReason): void {
+    if (this.sink === undefined) return;
+    const { succeeded, failed, thpSucceeded, thpFailed, thpSplit } = counts;
+    this.sink(
+      `mm_migrate_pages: nr_succeeded=${succeeded} nr_failed=${failed} ` +
+        `nr_thp_succeeded=${thpSucceeded} nr_thp_failed=${thpFailed} nr_thp_split=${thpSplit} ` +
+        `mode=${MIGRATE_MODE_NAMES[mode]} reason=${reason}`,
+    );
+  }
+
+  testPagesIsolated(start: number, end: number, testedTo: number): void {
+    const result = testedTo < end ? 'fail' : 'success';
     this.sink?.(
-      `mm_migrate_pages: nr_succeeded=${succeeded} nr_failed=${failed} nr_thp_succeeded=0 ` +
-        `nr_thp_failed=0 nr_thp_split=0 mode=${MIGRATE_MODE_NAMES[mode]} reason=compaction`,
+      `test_pages_isolated: start_pfn=${hex(start)} end_pfn=${hex(end)} ` +
+        `fin_pfn=${hex(testedTo)} ret=${result}`,
     );
   }
 }

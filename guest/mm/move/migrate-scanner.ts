@@ -25,8 +25,10 @@ const USED = Number.MAX_SAFE_INTEGER;
  * The migrate scanner: isolates pages that can be moved, from the start of the zone upwards, at
  * most one pageblock and as a rule 32 pages at a time.
  *
- * Not emulated: fatal signals, contiguous allocation and with it hugetlb pages (a compound page is
- * passed over as a whole).
+ * A compound page is passed over as a whole, but in a range that somebody wants to have: there huge
+ * pages are isolated like others.
+ *
+ * Not emulated: fatal signals, hugetlb pages in such a range.
  */
 export class MigrateScanner {
   readonly #movable: MovablePages;
@@ -50,7 +52,7 @@ export class MigrateScanner {
     let end = pageblockEnd(lowPfn);
     while (end <= cc.freePfn) {
       if (this.#isSource(cc, lowPfn, isFastFound)) {
-        this.#isolateBlock(cc, lowPfn, end);
+        this.isolateBlock(cc, lowPfn, end);
         break;
       }
       isFastFound = false;
@@ -80,7 +82,7 @@ export class MigrateScanner {
   }
 
   /** isolate_migratepages_block: from `start` to at most `end`, the end of its pageblock. */
-  #isolateBlock(cc: CompactControl, start: number, end: number): void {
+  isolateBlock(cc: CompactControl, start: number, end: number): void {
     this.#validPfn = -1;
     this.#skipUpdated = false;
     this.#isolated = 0;
@@ -107,11 +109,20 @@ export class MigrateScanner {
         continue;
       }
       const compound = pages.compoundOrder(pfn);
-      if (compound > 0 && compound < MAX_ORDER) pfn += (1 << compound) - 1;
-      const taken = compound > 0 ? TAKEN.no : this.#take(cc, pfn);
+      const passes = compound > 0 && !cc.allocContig;
+      if (passes && compound < MAX_ORDER) pfn += (1 << compound) - 1;
+      const taken = passes ? TAKEN.no : this.#take(cc, pfn);
       if (taken === TAKEN.abort) break;
-      if (taken === TAKEN.no) pfn = this.#fail(cc, pfn);
-      else if (cc.nrMigratePages >= COMPACT_CLUSTER_MAX && !cc.rescan) {
+      if (taken === TAKEN.no) {
+        pfn = this.#fail(cc, pfn);
+        continue;
+      }
+      const frames = 1 << compound;
+      this.#isolated += frames;
+      scanned += frames - 1;
+      pfn += frames - 1;
+      // A huge page, which is more than a cluster, ends with the pageblock.
+      if (cc.nrMigratePages >= COMPACT_CLUSTER_MAX && !cc.rescan) {
         pfn++;
         break;
       }
@@ -119,10 +130,12 @@ export class MigrateScanner {
     this.#finishBlock(cc, { start, stoppedAt: Math.min(pfn, end), end, scanned });
   }
 
-  /** Isolates one page: of a balloon, or of the LRU. */
+  /** Isolates one page: of a balloon, or of the LRU. The frames behind a head have no reference. */
   #take(cc: CompactControl, pfn: number): Taken {
-    const state = cc.zone.pages.states.stateOf(pfn);
+    const { pages } = cc.zone;
+    const state = pages.states.stateOf(pfn);
     if (state === PAGE_STATE.lru) {
+      if (pages.refcount(pfn) === 0) return TAKEN.no;
       if (!this.#movable.canIsolateLru(pfn, cc)) return TAKEN.no;
       if (!this.#skipUpdated) {
         this.#skipUpdated = true;
@@ -133,7 +146,6 @@ export class MigrateScanner {
       return TAKEN.no;
     }
     cc.migratePages[cc.nrMigratePages++] = pfn;
-    this.#isolated++;
     return TAKEN.yes;
   }
 

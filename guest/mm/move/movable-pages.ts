@@ -85,6 +85,17 @@ export class MovablePages {
     }
   }
 
+  /**
+   * try_split_folio: 512 isolated pages of an isolated huge page, in the order in which they are to
+   * be migrated; none when somebody else refers to it.
+   */
+  *split(head: number): Waiting<readonly number[]> {
+    while (!this.lru.tryLock(head)) yield* this.lru.untilReady(head);
+    const tails = this.lru.split(head);
+    this.lru.unlock(head);
+    return tails === undefined ? [] : [...tails, head];
+  }
+
   *#migrateLru(
     cc: CompactControl,
     oldPfn: number,

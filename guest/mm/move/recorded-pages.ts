@@ -1,4 +1,4 @@
-import { assert } from '../../../shared/lib/assert.ts';
+import { assert, fail } from '../../../shared/lib/assert.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
 import type { PageAllocator } from '../page/alloc.ts';
 import { adoptCompoundPages, FRAME, type RecordedFrames } from '../page/page-dump.ts';
@@ -13,7 +13,7 @@ import { type LruIsolation, type LruPages, MOVE, type MoveResult } from './lru-p
  * free. What was recorded decides which pages can be isolated and moved; a page that came later is
  * taken for anonymous and mapped.
  *
- * Not emulated: the order of the LRU lists, mlock, locked pages.
+ * Not emulated: the order of the LRU lists, mlock, locked pages, how long a write takes.
  */
 export class RecordedPages implements LruPages {
   readonly #allocator: PageAllocator;
@@ -51,6 +51,14 @@ export class RecordedPages implements LruPages {
       if (states.stateOf(pfn) === PAGE_STATE.allocated) this.#allocator.lruAdd(pfn);
     }
     this.#toAdd.count = 0;
+  }
+
+  disableCache(): void {
+    fail('nobody takes a range out of a recorded guest');
+  }
+
+  enableCache(): void {
+    fail('nobody took a range out of a recorded guest');
   }
 
   reclaimablePages(zone: Zone): number {
@@ -98,8 +106,9 @@ export class RecordedPages implements LruPages {
     this.#allocator.pages.unlock(pfn);
   }
 
-  /** Recorded pages are neither locked by others nor written: there is nothing to wait for. */
-  *untilReady(): Waiting {
+  /** Nobody else locks recorded pages. One that was being written is when it is waited for. */
+  *untilReady(pfn: number): Waiting {
+    this.#known[pfn] &= ~FRAME.writeback;
     yield 0;
   }
 
@@ -113,6 +122,15 @@ export class RecordedPages implements LruPages {
 
   isMapped(): boolean {
     return false;
+  }
+
+  /** Huge pages of a recorded guest are not isolated, so that nobody asks for it. */
+  split(): undefined {
+    return fail('huge pages of a recorded guest stay where they are');
+  }
+
+  prepareHuge(): void {
+    fail('huge pages of a recorded guest are not moved');
   }
 
   /** The owner's reference goes along; the old page keeps that of the isolator. */

@@ -45,8 +45,12 @@ export function testAndSetSkip(cc: CompactControl, pfn: number): boolean {
   return skip;
 }
 
-/** update_cached_migrate: the migrate scanner need not come back below this pageblock's end. */
+/**
+ * update_cached_migrate: the migrate scanner need not come back below this pageblock's end. Who
+ * moves pages out of a range (no_set_skip_hint) has not seen what lies below.
+ */
 export function updateCachedMigrate(cc: CompactControl, pfn: number): void {
+  if (cc.allocContig) return;
   const { cachedMigratePfn } = cc.zone.compact;
   const end = pageblockEnd(pfn);
   if (end > cachedMigratePfn[0]) cachedMigratePfn[0] = end;

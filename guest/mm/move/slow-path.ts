@@ -1,8 +1,11 @@
 import { assert } from '../../../shared/lib/assert.ts';
+import { TICK_MS } from '../../sched/jiffies.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
 import {
+  __GFP_NOFAIL,
   __GFP_NORETRY,
   __GFP_RETRY_MAYFAIL,
+  ALLOC_MIN_RESERVE,
   gfpMigratetype,
   gfpToAllocFlags,
   gfpZone,
@@ -25,7 +28,7 @@ const OUT_OF_MEMORY = -2;
 
 const MAX_COMPACT_RETRIES = 16;
 
-/** Rounds of the OOM killer for one allocation; reaching it is our bug. */
+/** Rounds of the OOM killer, one after the other, for one allocation; reaching it is our bug. */
 const OOM_ROUNDS_MAX = 4096;
 
 /** The steps that are handed in: what is above the allocator and beside compaction. */
@@ -75,10 +78,29 @@ class Attempt {
     this.#isCostly = request.order > PAGE_ALLOC_COSTLY_ORDER;
   }
 
+  /** With __GFP_NOFAIL a request that was refused may use some of the reserve, and goes on. */
   *run(): Waiting<number> {
+    let pfn = yield* this.#untilRefused();
+    while (pfn < 0 && (this.#request.gfp & __GFP_NOFAIL) !== 0) {
+      const { order, gfp } = this.#request;
+      const { allocator } = this.#options.world;
+      pfn = allocator.getPageFromFreelist(order, gfp, ALLOC_MIN_RESERVE);
+      if (pfn >= 0) break;
+      // Linux only lets others run. They may have to wait, so that here a tick passes.
+      yield TICK_MS;
+      pfn = yield* this.#retry();
+    }
+    return pfn;
+  }
+
+  *#untilRefused(): Waiting<number> {
     const early = yield* this.#compactEarly();
     if (early >= 0 || this.#givesUpEarly()) return early;
-    for (let rounds = 0; ; rounds++) {
+    return yield* this.#retry();
+  }
+
+  *#retry(): Waiting<number> {
+    for (let rounds = 0; ; ) {
       assert(rounds < OOM_ROUNDS_MAX, 'killing processes frees memory in the end');
       const pfn = yield* this.#tryHard();
       if (pfn !== OUT_OF_MEMORY) return pfn;
@@ -86,6 +108,7 @@ class Attempt {
       const { order, gfp } = this.#request;
       const last = yield* this.#options.mayOom(order, gfp);
       if (last.pfn >= 0 || !last.progress) return last.pfn;
+      rounds = last.waited === true ? 0 : rounds + 1;
       this.#reclaimLoops = 0;
     }
   }
@@ -181,7 +204,7 @@ class Attempt {
   #shouldCompactRetry(): boolean {
     const { order, gfp, allocFlags } = this.#request;
     const { allocator } = this.#options.world;
-    if (order === 0) return false;
+    if (order === 0 || this.#asking?.killed === true) return false;
     if (this.#result === COMPACT.success) this.#compactRetries++;
     if (this.#result === COMPACT.skipped) {
       const check = { order, allocFlags, highestZone: gfpZone(gfp) };

@@ -1,3 +1,4 @@
+import { assert } from '../../../shared/lib/assert.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
 import type { Zone } from '../page/zone.ts';
 import { reclaimablePages } from '../reclaim/reclaimable.ts';
@@ -38,6 +39,14 @@ export class SpacePages implements LruPages {
 
   drain(): void {
     this.#spaces.lru.drain();
+  }
+
+  disableCache(): void {
+    this.#spaces.lru.disableCache();
+  }
+
+  enableCache(): void {
+    this.#spaces.lru.enableCache();
   }
 
   reclaimablePages(zone: Zone): number {
@@ -100,9 +109,19 @@ export class SpacePages implements LruPages {
     return this.#spaces.frames.isMapped(pfn);
   }
 
+  split(head: number): number[] | undefined {
+    return this.#spaces.hugePages.splitIsolated(head);
+  }
+
+  prepareHuge(newPfn: number): void {
+    this.#spaces.frames.prepareHuge(newPfn);
+  }
+
   /** migrate_folio and filemap_migrate_folio: only isolator and cache may refer to the page. */
   move(oldPfn: number, newPfn: number): MoveResult {
     const { frames, swap } = this.#spaces;
+    const count = frames.pageCount(oldPfn);
+    assert(count === frames.pageCount(newPfn), 'a page is moved to one of its size');
     const isCached = this.#isCached(oldPfn);
     const isInSwapCache = frames.has(oldPfn, PG_SWAPCACHE);
     if (frames.refcount(oldPfn) !== (isCached || isInSwapCache ? 2 : 1)) return MOVE.again;
@@ -112,7 +131,7 @@ export class SpacePages implements LruPages {
     frames.setMapping(newPfn, kind, id, index);
     frames.set(newPfn, frames.flags(oldPfn) & MOVED_FLAGS);
     frames.clear(oldPfn, PG_DIRTY);
-    frames.pages.tags[newPfn] = frames.pages.tags[oldPfn];
+    frames.pages.tags.copyWithin(newPfn, oldPfn, oldPfn + count);
     if (isCached) {
       frames.get(newPfn);
       mappingOf(this.#spaces, oldPfn).setPage(index, newPfn);

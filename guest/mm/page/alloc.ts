@@ -63,8 +63,8 @@ class Request implements WatermarkCheck {
  * order. What can wait is not here: where the kernel would begin direct compaction or reclaim,
  * `alloc` returns -1 and its caller decides.
  *
- * Not emulated: NUMA, cpusets, CMA, memory control groups, isolation of pageblocks while pages are
- * freed, debugging aids but page_poison, init_on_alloc (content is zeroed where __GFP_ZERO asks).
+ * Not emulated: NUMA, cpusets, CMA, memory control groups, debugging aids but page_poison,
+ * init_on_alloc (content is zeroed where __GFP_ZERO asks).
  */
 export class PageAllocator {
   readonly pages: PageMap;

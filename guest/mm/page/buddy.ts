@@ -89,16 +89,18 @@ function merge(zone: Zone, pfn: number, order: number, migratetype: number): num
     if (capture(zone, block, blockOrder, migratetype)) return CAPTURED;
     const buddy = block ^ (1 << blockOrder);
     if (!isFreeBlock(zone, buddy, blockOrder)) break;
-    if (blockOrder >= PAGEBLOCK_ORDER) {
-      const buddyType = zone.pages.blockType(buddy);
-      const bothMerge = isMergeable(migratetype) && isMergeable(buddyType);
-      if (migratetype !== buddyType && !bothMerge) break;
-    }
+    if (blockOrder >= PAGEBLOCK_ORDER && !mayMerge(zone, buddy, migratetype)) break;
     delFromFreeList(zone, buddy, blockOrder);
     block &= buddy;
     blockOrder++;
   }
   return (block << 4) | blockOrder;
+}
+
+/** Whether a block of this migratetype may merge with a buddy that is a pageblock or larger. */
+function mayMerge(zone: Zone, buddy: number, migratetype: number): boolean {
+  const buddyType = zone.pages.blockType(buddy);
+  return migratetype === buddyType || (isMergeable(migratetype) && isMergeable(buddyType));
 }
 
 /**

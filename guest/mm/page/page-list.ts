@@ -60,23 +60,6 @@ export function listTakeFirst(words: Int32Array, list: number, into: Places): nu
   return at;
 }
 
-/** As listTakeFirst, from the last node on. */
-export function listTakeLast(words: Int32Array, list: number, into: Places): number {
-  const { pfns: out, from, to } = into;
-  let at = from;
-  let node = words[(list << 2) + 1] - 1;
-  while (at < to && node !== list) {
-    out[at++] = node;
-    const previous = words[(node << 2) + 1] - 1;
-    words[node << 2] = 0;
-    words[(node << 2) + 1] = 0;
-    node = previous;
-  }
-  words[(list << 2) + 1] = node + 1;
-  words[node << 2] = list + 1;
-  return at;
-}
-
 /** list_rotate_to_front: the node becomes the first, those before it go behind the last. */
 export function listRotateToFront(words: Int32Array, node: number, list: number): void {
   listDel(words, list);

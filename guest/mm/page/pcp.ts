@@ -8,8 +8,8 @@ import {
   listAddTail,
   listDel,
   listNext,
+  listPrevious,
   listTakeFirst,
-  listTakeLast,
   type Places,
 } from './page-list.ts';
 import {
@@ -163,18 +163,23 @@ export function freePcppagesBulk(zone: Zone, wanted: number, pindex: number): vo
   for (let current = pindex; count > 0; current = (current + 1) % NR_PCP_LISTS) {
     const list = pcp.list(current);
     const order = pindexToOrder(current);
-    while (count > 0 && !isListEmpty(words, list)) {
-      const wantedBlocks = Math.min((count + (1 << order) - 1) >> order, BLOCKS.length);
-      const blocks = listTakeLast(words, list, { pfns: BLOCKS, from: 0, to: wantedBlocks });
-      stepBlocks(zone, blocks, order, PAGE_EVENT.drain);
-      pcp.count -= blocks << order;
-      count -= blocks << order;
-      for (let at = 0; at < blocks; at++) {
-        const pfn = BLOCKS[at];
-        const migratetype = pages.cachedType(pfn);
-        freeOnePage(zone, pfn, order, migratetype);
-        zone.trace.sink?.mm_page_pcpu_drain(pfn, order, migratetype);
-      }
+    let pfn = listPrevious(words, list);
+    let before = listPrevious(words, pfn);
+    while (count > 0 && pfn !== list) {
+      // Read ahead: in a large guest each link is a cache miss, and freeing a block hides it.
+      const ahead = listPrevious(words, before);
+      listDel(words, pfn);
+      if (order === 0) pages.states.step(pfn, PAGE_EVENT.drain);
+      else stepBlock(zone, pfn, order, PAGE_EVENT.drain);
+      pcp.count -= 1 << order;
+      count -= 1 << order;
+      // The pageblock may have been isolated after the frame was put on its list.
+      const isIsolating = zone.nrIsolatePageblock > 0;
+      const migratetype = isIsolating ? pages.blockType(pfn) : pages.cachedType(pfn);
+      freeOnePage(zone, pfn, order, migratetype);
+      zone.trace.sink?.mm_page_pcpu_drain(pfn, order, migratetype);
+      pfn = before;
+      before = ahead;
     }
   }
 }

@@ -77,6 +77,8 @@ export class Zone {
   freeNotifier: FreeNotifier | undefined = undefined;
   /** Frames that __isolate_free_page took and nobody has put back. */
   isolatedFreePages = 0;
+  /** Pageblocks of which nothing is handed out at the moment (page-isolation.ts). */
+  nrIsolatePageblock = 0;
   #freePages = 0;
   /** What this CPU has not added to the zone's counter yet (vm_stat_diff). */
   #freePagesDiff = 0;
@@ -111,7 +113,10 @@ export class Zone {
     return this.#freeLists + order * MIGRATETYPES + migratetype;
   }
 
-  /** Frames on the free lists, exactly. Those on per-CPU lists are not among them. */
+  /**
+   * Frames on the free lists, exactly. Those on per-CPU lists and those of isolated pageblocks are
+   * not among them.
+   */
   get freePages(): number {
     return this.#freePages;
   }

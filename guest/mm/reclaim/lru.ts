@@ -41,6 +41,8 @@ export class Lru {
   readonly #toAdd = new PageVec();
   readonly #toActivate = new PageVec();
   readonly #one = new Int32Array(1);
+  /** Who wants no page to wait in a batch (lru_disable_count). */
+  #cacheDisabled = 0;
 
   constructor(options: LruOptions) {
     this.#frames = options.frames;
@@ -59,13 +61,24 @@ export class Lru {
   add(pfn: number): void {
     this.#frames.get(pfn);
     const full = this.#toAdd.push(pfn);
-    if (full || this.#frames.order(pfn) > 0) this.#drainAdd();
+    if (full || this.#cacheDisabled > 0 || this.#frames.order(pfn) > 0) this.#drainAdd();
   }
 
   /** lru_add_drain. */
   drain(): void {
     this.#drainAdd();
     this.#drainActivate();
+  }
+
+  /** lru_cache_disable: the batches are empty, and stay so until as many calls of enableCache. */
+  disableCache(): void {
+    this.#cacheDisabled++;
+    this.drain();
+  }
+
+  enableCache(): void {
+    this.#cacheDisabled--;
+    assert(this.#cacheDisabled >= 0, 'batches of the LRU are used again by who forbade it');
   }
 
   /** References that the batches hold of a page, for checks. */
@@ -97,7 +110,7 @@ export class Lru {
     if (!this.has(pfn) || frames.has(pfn, PG_ACTIVE | PG_UNEVICTABLE)) return;
     frames.get(pfn);
     const full = this.#toActivate.push(pfn);
-    if (full || frames.order(pfn) > 0) this.#drainActivate();
+    if (full || this.#cacheDisabled > 0 || frames.order(pfn) > 0) this.#drainActivate();
   }
 
   /**

@@ -1,9 +1,13 @@
+import { TICK_MS } from '../../sched/jiffies.ts';
 import type { Waiting } from '../../sched/scheduler.ts';
 import type { PageAllocator } from '../page/alloc.ts';
 import {
   __GFP_DIRECT_RECLAIM,
   __GFP_FS,
+  __GFP_NOFAIL,
   __GFP_RETRY_MAYFAIL,
+  __GFP_THISNODE,
+  ALLOC_NO_WATERMARKS,
   gfpZone,
   WMARK,
   ZONE,
@@ -29,10 +33,13 @@ export interface OomResult {
   readonly pfn: number;
   /** Memory was freed, or somebody else is at it: the request is tried again. */
   readonly progress: boolean;
+  /** Somebody else is at it, as long as a host does not answer perhaps, and a tick has passed. */
+  readonly waited?: true;
 }
 
 const NOTHING: OomResult = { pfn: -1, progress: false };
 const PROGRESS: OomResult = { pfn: -1, progress: true };
+const OTHERS_PROGRESS: OomResult = { pfn: -1, progress: true, waited: true };
 
 /**
  * The last step of the slow path (__alloc_pages_may_oom): one more look at the free lists, then
@@ -52,19 +59,24 @@ export class OutOfMemory {
 
   *mayOom(order: number, gfp: number): Waiting<OomResult> {
     if (this.#isHeld) {
-      yield 1;
-      return PROGRESS;
+      yield TICK_MS;
+      return OTHERS_PROGRESS;
     }
     // A high mark: this is only to see whether somebody else has just freed a lot.
     const { allocator } = this.#options;
     const waitless = gfp & ~__GFP_DIRECT_RECLAIM;
     const pfn = allocator.getPageFromFreelist(order, waitless, WMARK.high);
     if (pfn >= 0) return { pfn, progress: true };
-    if (order > PAGE_ALLOC_COSTLY_ORDER || (gfp & __GFP_RETRY_MAYFAIL) !== 0) return NOTHING;
+    if (order > PAGE_ALLOC_COSTLY_ORDER) return NOTHING;
+    if ((gfp & (__GFP_RETRY_MAYFAIL | __GFP_THISNODE)) !== 0) return NOTHING;
     if (gfpZone(gfp) < ZONE.normal) return NOTHING;
     this.#isHeld = true;
     try {
-      return (yield* this.#outOfMemory(gfp)) ? PROGRESS : NOTHING;
+      const progress = yield* this.#outOfMemory(gfp);
+      if ((gfp & __GFP_NOFAIL) === 0) return progress ? PROGRESS : NOTHING;
+      // What must not fail may have all that is left.
+      const reserve = allocator.getPageFromFreelist(order, gfp, ALLOC_NO_WATERMARKS);
+      return { pfn: reserve, progress };
     } finally {
       this.#isHeld = false;
     }

@@ -40,6 +40,8 @@ export class ScanControl {
   nrToReclaim = SWAP_CLUSTER_MAX;
   mayWritepage = true;
   maySwap = true;
+  /** Whether a page was used is not asked: it has to go. */
+  ignoreReferences = false;
   /** DEACTIVATE_* bits: the active lists that may become shorter. */
   mayDeactivate = 0;
   forceDeactivate = false;

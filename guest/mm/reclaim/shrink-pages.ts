@@ -96,7 +96,9 @@ export class PageShrinker {
     const isWritten = frames.has(pfn, PG_WRITEBACK);
     if (isFile) this.#countDirty(pfn, isWritten, stat);
     if (isWritten) return this.#underWriteback(pfn, sc, stat);
-    const references = checkReferences(this.#node.spaces, pfn);
+    const references = sc.ignoreReferences
+      ? REFERENCES.reclaim
+      : checkReferences(this.#node.spaces, pfn);
     if (references === REFERENCES.activate) return OUTCOME.activateLocked;
     if (references === REFERENCES.keep) return OUTCOME.keepLocked;
     const isReady = this.#findSwap(pfn, sc);

@@ -18,14 +18,14 @@ const GFP_POOL =
  * The pool of persistent huge pages (nr_hugepages): the administrator asks for so many pages of
  * order 9, and the kernel tries hard to have them.
  *
- * Not emulated: mappings of such pages (hugetlbfs), surplus and reserved pages, other sizes,
- * freeing of their memory map.
+ * Not emulated: mappings of such pages (hugetlbfs), surplus and reserved pages, freeing of their
+ * memory map, moving them. Those of 1 GiB are in gigantic-page-pool.ts.
  */
 export class HugePagePool {
   readonly #supply: PageSupply;
   readonly #vmstat: Vmstat;
   /** First PFNs, the page had last at the end. */
-  readonly #pages: number[] = [];
+  readonly #pages = new Set<number>();
 
   constructor(supply: PageSupply, vmstat: Vmstat) {
     this.#supply = supply;
@@ -34,22 +34,29 @@ export class HugePagePool {
 
   /** nr_hugepages as it reads: pages there are. */
   get count(): number {
-    return this.#pages.length;
+    return this.#pages.size;
+  }
+
+  /** PageHuge: does this pageblock belong to a page of the pool? */
+  has(blockPfn: number): boolean {
+    return this.#pages.has(blockPfn);
   }
 
   /** set_max_huge_pages: grows or shrinks towards `count`; the first page not to be had ends it. */
   *resize(count: number): Waiting<number> {
-    while (this.#pages.length < count) {
+    while (this.#pages.size < count) {
       const pfn = yield* this.#supply.allocPages(HPAGE_PMD_ORDER, GFP_POOL);
       if (pfn < 0) {
         this.#vmstat.htlb_buddy_alloc_fail++;
         break;
       }
       this.#vmstat.htlb_buddy_alloc_success++;
-      this.#pages.push(pfn);
+      this.#pages.add(pfn);
     }
-    const surplus = this.#pages.splice(Math.min(count, this.#pages.length));
-    for (const pfn of surplus) this.#supply.allocator.free(pfn, HPAGE_PMD_ORDER);
-    return this.#pages.length;
+    for (const pfn of [...this.#pages].slice(count)) {
+      this.#pages.delete(pfn);
+      this.#supply.allocator.free(pfn, HPAGE_PMD_ORDER);
+    }
+    return this.#pages.size;
   }
 }

@@ -2,6 +2,11 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { truncateFile } from '../../../guest/mm/calls/files.ts';
+import type { ContigAllocator } from '../../../guest/mm/move/alloc-contig.ts';
+import { GFP_HIGHUSER } from '../../../guest/mm/page/gfp.ts';
+import { type PageRange, RANGE_ALIGN_PAGES } from '../../../guest/mm/page/page-isolation.ts';
+import { PAGEBLOCK_PAGES } from '../../../guest/mm/page/page-map.ts';
+import type { Waiting } from '../../../guest/sched/scheduler.ts';
 import { type Program, programSchema } from '../../../guest/workload/programs.ts';
 import { readGuestImage } from '../../../lab/guest-image.ts';
 import { MIB } from '../../../shared/lib/units.ts';
@@ -22,6 +27,7 @@ const WORKLOADS: readonly unknown[] = [
   { name: 'hog', mib: 48, seconds: 2 },
   { name: 'frag', mib: 6, keepEvery: 3, seconds: 2 },
   { name: 'huge', mib: 6, seconds: 1 },
+  { name: 'huge', mib: 16, seconds: 2 },
   { name: 'forkserver', mib: 3, children: 3, seconds: 1 },
   { name: 'tmpfs', mib: 4, files: 3, seconds: 1 },
   { name: 'writer', mib: 3, seconds: 1 },
@@ -62,6 +68,22 @@ const guestAct = (act: (guest: GuestWorld, numbers: readonly number[]) => void):
   return (model, numbers) => act((model as GuestModel).guest, numbers);
 };
 
+/** First frames of the huge pages of processes. */
+function hugePages({ memory }: GuestWorld): number[] {
+  const heads: number[] = [];
+  for (let pfn = 0; pfn < memory.pages.pageCount; pfn += PAGEBLOCK_PAGES) {
+    if (memory.pages.compoundOrder(pfn) === 9 && memory.pages.isMovable(pfn)) heads.push(pfn);
+  }
+  return heads;
+}
+
+function* borrow(contig: ContigAllocator, range: PageRange): Waiting {
+  const taken = yield* contig.allocRange(range, GFP_HIGHUSER);
+  if (!taken) return;
+  yield 5;
+  contig.freeRange(range);
+}
+
 const GUEST_ACTS: Readonly<Record<string, Act>> = {
   inflate: guestAct((guest, [size]) => guest.setTarget(guest.mib - MOST_BALLOON_MIB + (size % 60))),
   deflate: guestAct((guest, [size]) => guest.setTarget(guest.mib - (size % 30))),
@@ -76,6 +98,19 @@ const GUEST_ACTS: Readonly<Record<string, Act>> = {
   }),
   hugePages: guestAct((guest, [count]) => {
     guest.guest.kernel.setNrHugepages(count % 6);
+    guest.pass(3);
+  }),
+  /** Has a range of 4 MiB for a while, if it can be emptied; rather one with a huge page in it. */
+  range: guestAct((guest, [which]) => {
+    const { kernel } = guest.guest;
+    const huge = hugePages(guest);
+    const ranges = Math.floor(guest.memory.pages.pageCount / RANGE_ALIGN_PAGES);
+    const pfn = huge[which % huge.length] ?? (1 + (which % (ranges - 1))) * RANGE_ALIGN_PAGES;
+    const start = pfn - (pfn % RANGE_ALIGN_PAGES);
+    const range = { start, end: start + RANGE_ALIGN_PAGES };
+    const zone = guest.memory.allocator.zoneOf(start);
+    if (start < zone.startPfn || range.end > zone.endPfn) return;
+    kernel.scheduler.spawn('range', borrow(kernel.contig, range));
     guest.pass(3);
   }),
   unbind: guestAct((guest) => {
@@ -97,7 +132,7 @@ const GUEST_ACTS: Readonly<Record<string, Act>> = {
 };
 
 /** What makes the most of the rest: fragments, a balloon among them, and moving both. */
-const OFTEN = ['inflate', 'inflate', 'run', 'run', 'compact', 'pass'];
+const OFTEN = ['inflate', 'inflate', 'run', 'run', 'compact', 'range', 'range', 'pass'];
 
 /** Ends everything that was begun, and expects the memory of the beginning. */
 function finish(model: GuestModel): void {

@@ -13,6 +13,7 @@ const CHECKS = [
   'wire.status',
   'wire.buffers',
   'wire.config',
+  'wire.targets',
   'qmp.replies',
   'qmp.events',
 ];

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { runChecks } from '../../../lab/verify/checks.ts';
+import type { Traffic } from '../../../lab/verify/traffic.ts';
 import type { Check, CheckName, Expectations, Observed } from '../../../lab/verify/types.ts';
 import { CHECK_NAMES } from '../../../lab/verify/types.ts';
 import { echo, NAMES, recorded } from './recorded.ts';
@@ -24,7 +25,7 @@ const EXPECTED: Expectations = {
     { name: 'STOP', data: undefined, beforeReplyTo: 2 },
   ],
   unanswered: [3],
-  traffic: [],
+  traffic: [{ kind: 'target', timeMs: 0, pages: 256 }],
 };
 
 const OBSERVED: Observed = {
@@ -45,7 +46,7 @@ const OBSERVED: Observed = {
     { request: 2, message: { return: {} } },
     { request: 3, message: { return: [{ name: 'quit' }] } },
   ],
-  traffic: [],
+  traffic: [{ kind: 'target', timeMs: 0, pages: 256 }],
 };
 
 function check(name: CheckName, change: Partial<Observed>, expected = EXPECTED): Check {
@@ -67,7 +68,7 @@ function qmpWith(index: number, message?: Observed['qmp'][number]['message']): O
 describe('all equal', () => {
   test('each check counts its items and has no difference', () => {
     expect(runChecks(EXPECTED, OBSERVED)).toEqual(
-      [7, 5, 3, 2, 3, 2].map((count, index) => ({
+      [7, 5, 3, 2, 1, 3, 2].map((count, index) => ({
         name: CHECK_NAMES[index],
         total: count,
         equal: count,
@@ -151,6 +152,26 @@ describe('wire.buffers', () => {
       equal: 3,
       firstDifference: { index: 3, expected: null, actual: deflate },
     });
+  });
+});
+
+describe('wire.targets', () => {
+  const target = (pages: number): Traffic => ({ kind: 'target', timeMs: pages, pages });
+  const compared = (recorded: readonly number[], puffs: readonly number[]): Check => {
+    const expected = { ...EXPECTED, traffic: recorded.map(target) };
+    return check('wire.targets', { traffic: puffs.map(target) }, expected);
+  };
+
+  test('compares every size that the host wanted, in order', () => {
+    expect(compared([256, 0], [256, 0])).toMatchObject({ total: 2, equal: 2 });
+    expect(compared([256, 0], [257])).toMatchObject({
+      ...{ total: 2, equal: 0 },
+      firstDifference: { index: 0, expected: 256, actual: 257 },
+    });
+  });
+
+  test('leaves out what the host wants already', () => {
+    expect(compared([0, 256, 256], [256])).toMatchObject({ total: 1, equal: 1 });
   });
 });
 

@@ -43,7 +43,70 @@ describe('the kernel’s trace of compaction', () => {
       ['kcompactd', 9, 10],
     ]);
     expect(events).toHaveLength(6);
-    expect(events[0]).toBe('mm_compaction_suitable: node=0 zone=DMA      order=-1 ret=continue');
+    expect(events[0].event).toBe(
+      'mm_compaction_suitable: node=0 zone=DMA      order=-1 ret=continue',
+    );
+  });
+
+  it('names on every event what its task was at work as, and others by their own names', () => {
+    const { events, tasks } = trace(
+      suitable('sh-7', 'DMA     '),
+      end('sh-7'),
+      suitable('sh-7', 'DMA32   '),
+      suitable('cat-9', 'DMA32   '),
+      end('sh-7'),
+      suitable('kcompactd0-28', 'DMA     '),
+      end('sh-7'),
+      end('kcompactd0-28'),
+    );
+    expect(events.map(({ task }) => task)).toEqual([
+      'compact_memory',
+      'compact_memory',
+      'compact_memory',
+      'cat-9',
+      'compact_memory',
+      'kcompactd',
+      'compact_memory',
+      'kcompactd',
+    ]);
+    expect(tasks).toEqual(
+      new Map([
+        ['compact_memory', new Set(['sh-7'])],
+        ['kcompactd', new Set(['kcompactd0-28'])],
+      ]),
+    );
+  });
+
+  it('a task that is through with its work is one of the others again', () => {
+    const { events } = trace(
+      suitable('sh-7', 'DMA     '),
+      end('sh-7'),
+      'sh-7 > 3.0 mm_migrate_pages: nr_succeeded=0',
+    );
+    expect(events.map(({ task }) => task)).toEqual(['compact_memory', 'compact_memory', 'sh-7']);
+  });
+
+  it('tells old frames that migrations freed from all else that is freed', () => {
+    const isolated = (task: string, taken: number): string =>
+      `${task} > 2.1 mm_compaction_isolate_migratepages: nr_scanned=9 nr_taken=${taken}`;
+    const { frees } = trace(
+      suitable('sh-7', 'DMA     '),
+      'sh-7 F 1 0',
+      isolated('sh-7', 2),
+      'sh-7 F 2 0',
+      'cat-9 F 3 0',
+      'sh-7 F 4 9',
+      'sh-7 F 5 0',
+      'sh-7 > 2.2 mm_migrate_pages: nr_succeeded=2 nr_failed=0',
+      'sh-7 F 6 0',
+      isolated('sh-7', 0),
+      'sh-7 F 7 0',
+      end('sh-7'),
+    );
+    expect(frees).toEqual([
+      { task: 'compact_memory', pfn: 2 },
+      { task: 'compact_memory', pfn: 5 },
+    ]);
   });
 
   it('tells the work of a run from requests of others meanwhile', () => {

@@ -19,6 +19,7 @@ const TOTALS: Readonly<Record<(typeof COMPACTED)[number], Readonly<Record<string
     'compaction.pairs': 11_007,
     'compaction.events': 1303,
     'compaction.lists': 650,
+    'compaction.zones': 536,
     'wire.pfns': 77_824,
   },
   'exact-compaction-512m': {
@@ -26,6 +27,7 @@ const TOTALS: Readonly<Record<(typeof COMPACTED)[number], Readonly<Record<string
     'compaction.pairs': 41,
     'compaction.events': 197,
     'compaction.lists': 392,
+    'compaction.zones': 6,
     'wire.pfns': 82_944,
   },
   // 124 huge pages of 250, and one that was not to be had.
@@ -34,6 +36,7 @@ const TOTALS: Readonly<Record<(typeof COMPACTED)[number], Readonly<Record<string
     'compaction.pairs': 432,
     'compaction.events': 910,
     'compaction.lists': 650,
+    'compaction.zones': 536,
     'wire.pfns': 77_824,
   },
 };
@@ -63,6 +66,12 @@ describe.each(COMPACTED)('%s', (name) => {
     expect(checks.every((check) => check.equal === check.total)).toBe(true);
     const totals = Object.fromEntries(checks.map((check) => [check.name, check.total]));
     expect(totals).toMatchObject(TOTALS[name]);
+    const byTask = checks.filter(({ tasks }) => tasks !== undefined);
+    expect(byTask.map((check) => check.name)).toEqual(['compaction.pairs', 'compaction.events']);
+    for (const { total, tasks = [] } of byTask) {
+      expect(tasks.every((task) => task.equal === task.total)).toBe(true);
+      expect(tasks.reduce((sum, task) => sum + task.total, 0)).toBe(total);
+    }
   });
 
   it('gives the emulator no expectation: blanked, it leads to the same output', () => {
@@ -78,10 +87,15 @@ describe.each(COMPACTED)('%s', (name) => {
     const inputs = compactionInputs(directory, readRecording(directory), trace);
     const run = (from: CompactionInputs) => {
       const lists: number[] = [];
-      const { events, wire } = runCompaction(from, ({ zones }) => {
+      const { events, frees, wire } = runCompaction(from, ({ zones }) => {
         for (const zone of zones) lists.push(...zone.nrFree, zone.freePages, zone.pcp.count);
       });
-      return { events, lists, wire: wire.map((event) => JSON.stringify({ ...event, t: 0 })) };
+      return {
+        events,
+        frees,
+        lists,
+        wire: wire.map((event) => JSON.stringify({ ...event, t: 0 })),
+      };
     };
     expect(run(blanked(inputs))).toEqual(run(inputs));
   });

@@ -48,6 +48,25 @@ describe('a report', () => {
     expect(JSON.parse(line)).toEqual({ recording: 'some-1g', checks: DIFFERENT.checks });
   });
 
+  test('tells tasks apart where a check does, after its result', () => {
+    const [check] = DIFFERENT.checks;
+    const firstDifference = { index: 1, expected: 1, actual: 2 };
+    const tasks = [
+      { task: 'nr_hugepages', recorded: ['init-1', 'sh-7'], total: 3, equal: 2 },
+      { task: 'kcompactd', recorded: [], total: 1, equal: 1 },
+      { task: null, recorded: [], total: 1, equal: 0 },
+    ];
+    const text = (other: object): string =>
+      reportText({ ...DIFFERENT, checks: [{ ...check, tasks, ...other }] });
+    const counts = 'nr_hugepages (init-1, sh-7) 2/3, kcompactd 1/1, nobody known 0/1\n';
+    expect(text({})).toContain(`5/5  ok; ${counts}`);
+    expect(text({ equal: 4, firstDifference })).toContain(
+      `4/5  item 1: recorded 1, Puff 2; ${counts}`,
+    );
+    const report = { ...DIFFERENT, checks: [{ ...check, tasks }] };
+    expect(JSON.parse(jsonLine(report)).checks).toEqual([{ ...check, tasks }]);
+  });
+
   test('is equal only if every item of every check is', () => {
     expect(allEqual(DIFFERENT)).toBe(false);
     expect(allEqual({ ...DIFFERENT, checks: DIFFERENT.checks.slice(0, 1) })).toBe(true);
@@ -81,6 +100,7 @@ describe('verifyRecording', () => {
       [0, 5],
       [0, 139],
       [0, 128],
+      [0, 1],
       [0, 20],
       [0, 2],
     ]);

@@ -10,8 +10,10 @@ import { type FreeListDump, freeListDumpSchema } from '../../../guest/mm/page/im
 import { PAGE_STATE } from '../../../guest/mm/page/page-lifecycle.ts';
 import { listNodes } from '../../../guest/mm/page/page-list.ts';
 import type { KmemEvent } from '../../../guest/workload/kmem-trace.ts';
+import { allocationCheck, eventCheck, freeCheck } from '../../../lab/verify/allocator-checks.ts';
 import { compareFreeLists } from '../../../lab/verify/free-lists.ts';
 import { replayTrace } from '../../../lab/verify/trace-player.ts';
+import { comparedState, compareZoneState } from '../../../lab/verify/zone-state.ts';
 import { MIB } from '../../../shared/lib/units.ts';
 
 const BLOCK = 8192;
@@ -64,7 +66,9 @@ describe('playing a trace', () => {
     const report = replayTrace(boot(), events);
     expect(report.zoneLocked).toMatchObject({ expected: 2, produced: 2, equal: 2 });
     expect(report.allocations).toMatchObject({ expected: 2, produced: 2, equal: 1 });
-    expect(report.allocations.firstDifference).toMatchObject({ actual: [BLOCK + 1] });
+    expect(report.allocations.firstDifference).toMatchObject({
+      actual: [BLOCK + 1, 0, MIGRATETYPE.movable],
+    });
     expect(report.allocations.firstDifference?.expected?.[0]).toBe(BLOCK + 7);
   });
 
@@ -83,7 +87,10 @@ describe('playing a trace', () => {
   );
 
   it('knows a request that was refused by its PFN of 0', () => {
-    const large = (pfn: number): KmemEvent => ({ ...event('A', pfn, GFP_KERNEL), order: 9 });
+    const large = (pfn: number): KmemEvent => ({
+      ...event('A', pfn, GFP_KERNEL),
+      ...{ order: 9, migratetype: MIGRATETYPE.unmovable },
+    });
     const refused = replayTrace(boot(), [large(BLOCK), large(0)]);
     expect(refused.allocations).toMatchObject({ expected: 2, produced: 2, equal: 2 });
     const had = replayTrace(boot(), [large(0)]);
@@ -142,6 +149,66 @@ describe('playing a trace', () => {
     expect(memory.verify()).toEqual([]);
   });
 
+  it('says which free came first that nothing answers to', () => {
+    const first = { ...event('F', BLOCK), line: 7 };
+    const report = replayTrace(boot(), [event('F', 5000), first, event('F', BLOCK + 1)]);
+    expect(report).toMatchObject({ frees: 3, impossibleFrees: 2, firstImpossibleFree: first });
+    expect(freeCheck(report)).toMatchObject({
+      total: 3,
+      equal: 1,
+      firstDifference: { index: 7, expected: BLOCK, actual: null },
+    });
+  });
+
+  it('plays no free of frames that no one allocation can have had', () => {
+    const memory = boot();
+    const free = (pfn: number, order: number): KmemEvent => ({ ...event('F', pfn), order });
+    const large = { ...event('A', BLOCK, GFP_KERNEL), order: 2 };
+    const report = replayTrace(memory, [
+      large,
+      ...[free(BLOCK + 1, 0), free(BLOCK, 3)],
+      ...[free(5000, 0), free(5000, 0), free(5000, 3), free(5001, 2)],
+      ...[free(BLOCK - 512, 10), free(16_383, 0), free(2 ** 27, 0), free(0, 0), free(0, 10)],
+    ]);
+    expect(report).toMatchObject({ frees: 11, impossibleFrees: 10 });
+    expect(memory.verify()).toEqual([]);
+  });
+
+  it('frees a block of several frames that were in use before the trace as one', () => {
+    const memory = boot();
+    const report = replayTrace(memory, [{ ...event('F', 5000), order: 3 }]);
+    expect(report.impossibleFrees).toBe(0);
+    expect([5000, 5007].map((pfn) => memory.pages.refcount(pfn))).toEqual([0, 0]);
+    expect(memory.verify()).toEqual([]);
+  });
+
+  it('compares the order and migratetype of an allocation as well', () => {
+    const reclaimable = { ...alloc(BLOCK), migratetype: MIGRATETYPE.reclaimable };
+    const report = replayTrace(boot(), [reclaimable]);
+    expect(report.allocations).toMatchObject({ expected: 1, produced: 1, equal: 0 });
+    expect(allocationCheck(report).firstDifference).toMatchObject({
+      expected: [BLOCK, 0, MIGRATETYPE.reclaimable],
+      actual: [BLOCK, 0, MIGRATETYPE.movable],
+    });
+  });
+
+  it('an event that does not come is a difference, and the first one is told', () => {
+    const drain = { ...event('D', 5000), line: 3 };
+    const { drains, zoneLocked } = replayTrace(boot(), [drain]);
+    expect(drains).toMatchObject({ expected: 1, produced: 0, equal: 0 });
+    expect(eventCheck([zoneLocked, drains])).toMatchObject({
+      total: 1,
+      equal: 0,
+      firstDifference: { index: 3, expected: 5000, actual: null },
+    });
+  });
+
+  it('plays a trace that ends in refills without their allocation', () => {
+    const report = replayTrace(boot(), [alloc(BLOCK), refill(BLOCK + 2), refill(BLOCK + 3)]);
+    expect(report.allocations).toMatchObject({ expected: 1, equal: 1 });
+    expect(report.zoneLocked).toMatchObject({ expected: 2, produced: 2, equal: 0 });
+  });
+
   it('blanked expectations lead to the same memory', () => {
     const events = [
       refill(BLOCK),
@@ -178,5 +245,39 @@ describe('comparing free lists', () => {
       'DMA32 free_factor: 0, not 1',
       'pageblock 9: 2, not 1',
     ]);
+  });
+
+  it('compares the numbers of zones and the skip hints, as far as they were dumped', () => {
+    const { allocator } = boot();
+    const other = dump();
+    const [zone] = other.zones;
+    const compact = {
+      cached_free_pfn: 0,
+      cached_migrate_pfn: [0, 4096],
+      init_migrate_pfn: 0,
+      init_free_pfn: 0,
+      considered: 1,
+      defer_shift: 0,
+      order_failed: 0,
+    };
+    const pcp = { ...zone.pcp, high: 99 };
+    const numbers = { watermark: [1, 2, 3, 5], watermark_boost: 512, nr_reserved_highatomic: 512 };
+    const skips = other.pageblock_migratetype.map((_, block) => (block === 8 ? 1 : 0));
+    const expected = {
+      ...other,
+      zones: [{ ...zone, ...numbers, compact, pcp }],
+      pageblock_skip: skips,
+    };
+    expect(compareZoneState(allocator, expected)).toEqual([
+      'DMA32 pcp.high: 99, not 100',
+      'DMA32 watermark: 1, 2, 3, 5, not 1, 2, 3, 4',
+      'DMA32 watermark_boost: 512, not 0',
+      'DMA32 nr_reserved_highatomic: 512, not 0',
+      'DMA32 cached_migrate_pfn: 0, 4096, not 0, 0',
+      'DMA32 considered: 1, not 0',
+      'skip hint of pageblock 8: 1, not 0',
+    ]);
+    expect(compareFreeLists(allocator, expected)).toEqual([]);
+    expect(comparedState(expected) - comparedState(other)).toBe(9 + skips.length);
   });
 });

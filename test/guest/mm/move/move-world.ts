@@ -48,6 +48,12 @@ export class FakeLru implements LruPages {
     this.drains++;
   }
 
+  disableCache(): void {
+    this.drain();
+  }
+
+  enableCache(): void {}
+
   reclaimablePages(): number {
     return this.fileLru;
   }
@@ -98,6 +104,12 @@ export class FakeLru implements LruPages {
   isMapped(): boolean {
     return false;
   }
+
+  split(): undefined {
+    return undefined;
+  }
+
+  prepareHuge(): void {}
 
   move(oldPfn: number, newPfn: number): MoveResult {
     if (this.stuck.has(oldPfn)) return MOVE.failed;

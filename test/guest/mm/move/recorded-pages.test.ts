@@ -104,6 +104,14 @@ describe('pages of a recorded guest', () => {
     expect(migrate(WRITTEN).outcome).toBe('again');
   });
 
+  it('are written when somebody waits for it: until when was not recorded', () => {
+    expect(recorded.isUnderWriteback(WRITTEN)).toBe(true);
+    const wait = recorded.untilReady(WRITTEN);
+    while (wait.next().done !== true);
+    expect(recorded.isUnderWriteback(WRITTEN)).toBe(false);
+    expect(recorded.canIsolate(WRITTEN, { async: true, mayEnterFs: true })).toBe(true);
+  });
+
   it('are forgotten when their frames are allocated anew', () => {
     recorded.forget(PINNED, 2);
     expect(canIsolate(false, false)).toEqual([ANON, PINNED, FILE, KERNELS]);

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { AllocSlowPath } from '../../../../guest/mm/move/slow-path.ts';
 import {
   __GFP_IO,
+  __GFP_NOFAIL,
   __GFP_NORETRY,
   __GFP_RETRY_MAYFAIL,
   ALLOC_NO_WATERMARKS,
@@ -127,6 +128,25 @@ describe('the slow path of an allocation', () => {
     expect(calls.filter((call) => call === 'oom 0')).toHaveLength(3);
   });
 
+  it('waits for whoever is at it already, however long that takes', () => {
+    const [pfn = -1] = useUp().filter(
+      (one) => world.test.allocator.zoneOf(one) === world.test.zone,
+    );
+    killed = { pfn: -1, progress: true, waited: true };
+    const step = slowPath.allocate(0, GFP_KERNEL, undefined);
+    for (let rounds = 0; rounds < 2 * 4096; ) {
+      const before = calls.length;
+      expect(step.next().done).toBe(false);
+      if (calls[before] === 'oom 0') rounds++;
+      calls.length = 0;
+    }
+    world.test.allocator.free(pfn, 0);
+    world.test.allocator.drainAllPages();
+    let last = step.next();
+    for (let steps = 0; steps < 20 && last.done !== true; steps++) last = step.next();
+    expect(last.value).toBe(pfn);
+  });
+
   it('fails a request that is not to retry after it has reclaimed once', () => {
     useUp();
     expect(allocate(0, GFP_HIGHUSER_MOVABLE | __GFP_NORETRY)).toBe(-1);
@@ -157,6 +177,40 @@ describe('the slow path of an allocation', () => {
     expect(allocate(9, GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL)).toBe(-1);
     expect(calls).toEqual([...Array(17).fill('reclaim 9'), 'oom 9']);
     expect(priorities()).toMatch(/^21{17}$/);
+  });
+
+  it('never fails a request that says so: it goes on until somebody frees a page', () => {
+    const [pfn = -1] = useUp().filter(
+      (one) => world.test.allocator.zoneOf(one) === world.test.zone,
+    );
+    killed = { pfn: -1, progress: false };
+    const step = slowPath.allocate(0, GFP_KERNEL | __GFP_NOFAIL, undefined);
+    while (calls.filter((call) => call === 'oom 0').length < 5) step.next();
+    world.test.allocator.free(pfn, 0);
+    world.test.allocator.drainAllPages();
+    let last = step.next();
+    for (let steps = 0; steps < 20 && last.done !== true; steps++) last = step.next();
+    expect(last.value).toBe(pfn);
+  });
+
+  it('lets a request that must not fail into the reserve, and no other', () => {
+    const { allocator, zone } = world.test;
+    killed = { pfn: -1, progress: false };
+    const free = allocator.nrFree(zone);
+    zone.watermark[WMARK.min] = free + Math.floor(free / 4);
+    expect(allocate(0, GFP_KERNEL)).toBe(-1);
+    expect(allocate(0, GFP_KERNEL | __GFP_NOFAIL)).toBeGreaterThan(0);
+  });
+
+  it('compacts no more for a process that was killed', () => {
+    for (let pfn = FIRST; pfn < FIRST + 2 * BLOCK; pfn += 2) world.lru.pinned.add(pfn);
+    progress = 1;
+    killed = { pfn: -1, progress: false };
+    expect(allocate(2, GFP_HIGHUSER_MOVABLE, { killed: false })).toBe(-1);
+    const patient = priorities().length;
+    world.traced.length = 0;
+    expect(allocate(2, GFP_HIGHUSER_MOVABLE, { killed: true })).toBe(-1);
+    expect(priorities().length).toBeLessThan(patient);
   });
 
   it('does not reclaim for a request that is not to retry, when compaction is deferred', () => {

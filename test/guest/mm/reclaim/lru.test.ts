@@ -41,6 +41,20 @@ describe('new pages', () => {
     world.verify();
   });
 
+  it('wait in no batch while somebody wants none to (lru_cache_disable)', () => {
+    const { world, process, start } = mapped(4);
+    const { lru } = world.spaces;
+    const waiting = process.frame(start, true);
+    for (let times = 0; times < 2; times++) lru.disableCache();
+    expect(lru.has(waiting)).toBe(true);
+    expect(lru.has(process.frame(start + 1, true))).toBe(true);
+    lru.enableCache();
+    expect(lru.has(process.frame(start + 2, true))).toBe(true);
+    lru.enableCache();
+    expect(lru.has(process.frame(start + 3, true))).toBe(false);
+    world.verify();
+  });
+
   it('that are unmapped while in the batch are freed when it is drained', () => {
     const { world, process, start } = mapped(4);
     const pfn = process.frame(start, true);

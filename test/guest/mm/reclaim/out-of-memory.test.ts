@@ -2,11 +2,14 @@ import { describe, expect, it } from 'vitest';
 import {
   __GFP_DMA32,
   __GFP_FS,
+  __GFP_NOFAIL,
   __GFP_RETRY_MAYFAIL,
+  __GFP_THISNODE,
   GFP_KERNEL,
 } from '../../../../guest/mm/page/gfp.ts';
 import { OomNotifierChain } from '../../../../guest/mm/reclaim/oom.ts';
 import { type OomResult, OutOfMemory } from '../../../../guest/mm/reclaim/out-of-memory.ts';
+import { TICK_MS } from '../../../../guest/sched/jiffies.ts';
 import { World } from '../space/support.ts';
 
 /** A guest without memory, and what is done about it when nothing can be reclaimed. */
@@ -108,6 +111,21 @@ describe('the last step of an allocation', () => {
     expect(guest.done).toEqual([]);
   });
 
+  it('kills nobody for requests of one node: nobody says that this would help there', () => {
+    const guest = new Exhausted();
+    expect(guest.mayOom(GFP_KERNEL | __GFP_THISNODE)).toEqual(NOTHING);
+    expect(guest.done).toEqual([]);
+  });
+
+  it('gives all that is left to a request that must not fail, when it has killed', () => {
+    const guest = new Exhausted();
+    const { pfn, progress } = guest.mayOom(GFP_KERNEL | __GFP_NOFAIL);
+    expect([pfn > 0, progress]).toEqual([true, true]);
+    expect(guest.done).toEqual(['kill']);
+    guest.kills = 0;
+    expect(guest.mayOom(GFP_KERNEL | __GFP_NOFAIL)).toMatchObject({ progress: false });
+  });
+
   it('lets who may not enter file systems wait for others', () => {
     const guest = new Exhausted();
     expect(guest.mayOom(GFP_KERNEL & ~__GFP_FS)).toEqual(PROGRESS);
@@ -124,14 +142,18 @@ describe('the last step of an allocation', () => {
     const guest = new Exhausted();
     guest.notifier(0);
     const results: OomResult[] = [];
+    const endedMs: number[] = [];
     for (const name of ['first', 'second']) {
       const body = function* () {
         results.push(yield* guest.outOfMemory.mayOom(0, GFP_KERNEL));
+        endedMs.push(guest.world.clock.now());
       };
       guest.world.scheduler.spawn(name, body());
     }
     guest.world.settle();
-    expect(results).toEqual([PROGRESS, PROGRESS]);
+    // The first waits for its notifier, the second for a tick.
+    expect(endedMs).toEqual([TICK_MS, 5]);
+    expect(results).toEqual([{ ...PROGRESS, waited: true }, PROGRESS]);
     expect(guest.done).toEqual(['notify', 'kill']);
   });
 });

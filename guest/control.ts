@@ -1,36 +1,35 @@
 import { ControlError } from '../shared/control/line-server.ts';
 import type {
+  BalloonDump,
   CompactionSummary,
   GuestDump,
   GuestRequest,
   HugePageSize,
 } from '../shared/control/schemas.ts';
 import { featureBits, featureName } from '../shared/virtio/features.ts';
+import type { DriverVerb } from './drivers/driver-core.ts';
 import type { Guest } from './guest.ts';
+import type { GuestBalloon } from './guest-balloon.ts';
 import { MAX_ORDER, PAGEBLOCK_ORDER } from './mm/page/page-map.ts';
 import { countPages } from './page-kinds.ts';
 import { join, type Task } from './sched/scheduler.ts';
 import { programSchema } from './workload/programs.ts';
 
-/** Everything the control channel's `dump` tells of a guest; `pfns` adds the balloon list. */
-export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
-  const { balloon, core, device, processes, scheduler, statistics } = guest.kernel;
+/**
+ * Everything the control channel's `dump` tells of a guest, as seen from the balloon device named,
+ * the first if none is; `withPfns` adds the balloon lists. Throws ControlError for no device.
+ */
+export function dumpGuest(guest: Guest, withPfns: boolean, device?: string): GuestDump {
+  const { balloons: devices, processes, scheduler, statistics } = guest.kernel;
   const { compaction, giganticPagePool, hugePagePool, memory, reclaim } = guest.kernel;
-  const { book } = balloon;
+  const shown = devices.list.indexOf(findBalloon(guest, device));
+  const states = guest.connectionStates;
+  const balloons = devices.list.map((one, index) => dumpBalloon(one, states[index], withPfns));
   return {
+    ...balloons[shown],
     id: guest.id,
     power: guest.power,
-    connection: guest.connectionState,
-    driver: core.state,
-    status: device.status,
-    features: featureBits(device.negotiated).map(featureName).join(' '),
-    numPages: balloon.numPages,
-    targetPages: balloon.targetPages,
-    listPages: book?.length ?? 0,
-    isolatedPages: book?.isolatedPages ?? 0,
-    hintedPages: balloon.hintedPages,
-    buffersInFlight: device.inFlight,
-    resizing: balloon.resizing,
+    balloons,
     freeBlocks: freeBlocks(guest),
     hugePages: hugePagePool.count,
     hugePages1G: giganticPagePool.count,
@@ -42,8 +41,37 @@ export function dumpGuest(guest: Guest, withPfns: boolean): GuestDump {
       return { pid, name, pages: residentPages };
     }),
     tasks: [...scheduler.tasks()],
+  };
+}
+
+function dumpBalloon(balloon: GuestBalloon, connection: string, withPfns: boolean): BalloonDump {
+  const { id, core, device, driver, refused } = balloon;
+  const { book } = driver;
+  return {
+    id,
+    connection,
+    driver: core.state,
+    status: device.status,
+    features: featureBits(device.negotiated).map(featureName).join(' '),
+    numPages: driver.numPages,
+    targetPages: driver.targetPages,
+    listPages: book?.length ?? 0,
+    isolatedPages: book?.isolatedPages ?? 0,
+    hintedPages: driver.hintedPages,
+    buffersInFlight: device.inFlight,
+    resizing: driver.resizing,
+    refused: refused.snapshot(),
     ...(withPfns ? { pfns: [...(book?.pfns() ?? [])] } : {}),
   };
+}
+
+/** The balloon device of this id, the first where none is named. */
+function findBalloon(guest: Guest, id: string | undefined): GuestBalloon {
+  const { balloons } = guest.kernel;
+  const balloon = balloons.find(id);
+  if (balloon !== undefined) return balloon;
+  const known = balloons.list.map((one) => one.id).join(', ');
+  throw new ControlError(`guest ${guest.id} has no balloon device '${id}'; there is ${known}`);
 }
 
 /** Free blocks by order, as /proc/buddyinfo but of all zones. */
@@ -89,6 +117,19 @@ async function setNrHugepages(
   return { hugePages: pool.count };
 }
 
+/**
+ * Resolves with what became of the driver of the device when the verb's work is done; throws
+ * DriverError when it is not possible.
+ */
+function driverVerb(
+  guest: Guest,
+  verb: DriverVerb,
+  balloon: GuestBalloon,
+): Promise<{ driver: string }> {
+  const task = guest.verb(verb, balloon);
+  return finished(guest, task).then(() => ({ driver: balloon.core.state }));
+}
+
 /** SIGKILL: the process frees what it has when it runs next. */
 function kill(guest: Guest, pid: number): { killed: string } {
   const { processes, scheduler } = guest.kernel;
@@ -112,7 +153,7 @@ export class GuestControl {
 
   handle(request: GuestRequest): unknown {
     const guest = this.#find(request.guest);
-    if (request.verb === 'dump') return dumpGuest(guest, request.pfns);
+    if (request.verb === 'dump') return dumpGuest(guest, request.pfns, request.device);
     if (guest.power === 'off') throw new ControlError(`guest ${guest.id} is off`);
     switch (request.verb) {
       case 'run': {
@@ -131,10 +172,11 @@ export class GuestControl {
         return { compaction_proactiveness: request.value };
       case 'nr_hugepages':
         return setNrHugepages(guest, request.count, request.size);
+      case 'unbind':
+      case 'bind':
+        return driverVerb(guest, request.verb, findBalloon(guest, request.device));
       default:
-        return finished(guest, guest.verb(request.verb)).then(() => ({
-          driver: guest.kernel.core.state,
-        }));
+        return driverVerb(guest, request.verb, guest.kernel.balloons.first);
     }
   }
 

@@ -9,6 +9,8 @@ import { GuestConnection, type Refusal } from '../shared/transport/guest-connect
 import type { Link, LinkEnd } from '../shared/transport/link.ts';
 import type { LinuxVersion } from './drivers/balloon-stats.ts';
 import type { DriverVerb } from './drivers/driver-core.ts';
+import { type FurtherBalloon, FurtherConnection } from './further-connection.ts';
+import type { GuestBalloon } from './guest-balloon.ts';
 import { Kernel, type SpaceTuning } from './kernel.ts';
 import type { BalloonCompaction } from './mm/balloon/compaction-mode.ts';
 import type { FreeListDump } from './mm/page/image.ts';
@@ -49,19 +51,19 @@ export interface GuestOptions {
   readonly seed: number;
   readonly linux: LinuxVersion;
   /** page_poison=1: free pages hold a pattern, and the host is told of it where it can be. */
-  readonly pagePoison?: boolean;
+  readonly pagePoison?: boolean | undefined;
   /** How pages of the balloon are moved, if at all; see KernelOptions. */
-  readonly balloonCompaction?: BalloonCompaction;
+  readonly balloonCompaction?: BalloonCompaction | undefined;
   /** Left out: as the kernel would by itself. */
   readonly spaces?: SpaceTuning;
   /** Size of the swap device; there is none if left out. */
-  readonly swapBytes?: number;
+  readonly swapBytes?: number | undefined;
   /** `off`: requests come from a trace; see KernelOptions. */
   readonly reclaim?: 'off';
   /** A recorded free-list dump to boot from instead of a fresh layout. */
-  readonly image?: FreeListDump;
+  readonly image?: FreeListDump | undefined;
   /** Requests recorded after the image, played from power-on; see TraceProgram. */
-  readonly kmemTrace?: readonly KmemEvent[];
+  readonly kmemTrace?: readonly KmemEvent[] | undefined;
   /** Told when all of them have been played. */
   readonly onTracePlayed?: (report: TraceReport) => void;
   /** The dump is of a recorded guest that goes on; see KernelOptions. */
@@ -76,13 +78,16 @@ export interface GuestOptions {
    * interrupt that is late. Verification holds acknowledgements back with it.
    */
   readonly interpose?: (message: HostToGuest, deliver: (message: HostToGuest) => void) => void;
+  /** Devices beside the first, each with a host of its own; plugged in once the guest runs. */
+  readonly balloons?: readonly FurtherBalloon[];
   /** Link state changes, for progress and logs. */
   readonly onLink?: (state: 'open' | 'resumed' | 'lost', end?: LinkEnd) => void;
 }
 
 /**
  * One guest: a kernel behind a connection. Hypervisor verbs reach it as messages: a paused guest
- * runs no task, and its clock stands still.
+ * runs no task, and its clock stands still. Further balloon devices have connections of their own
+ * (FurtherConnection); what their hosts send to a paused guest it acts on when it runs again.
  */
 export class Guest {
   readonly id: string;
@@ -90,6 +95,7 @@ export class Guest {
   readonly #options: GuestOptions;
   readonly #clock: PausableClock;
   readonly #connection: GuestConnection;
+  readonly #further: readonly FurtherConnection[];
   readonly #power = createActor(powerMachine).start();
   readonly #kernel: Kernel;
   #resolveEnded: (end: GuestEnd) => void = () => {};
@@ -103,14 +109,17 @@ export class Guest {
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
-    const pairs = this.#kernel.regions;
+    const regions = writePairs(this.#kernel.regions);
+    this.#further = (options.balloons ?? []).map((further, index) => {
+      return this.#newFurther(further, this.#kernel.balloons.list[index + 1], regions);
+    });
     this.#connection = new GuestConnection({
       clock: options.clock,
       prng: new Prng(options.seed).fork('reconnect'),
       dial: () => options.dial(),
       guestId: options.id,
       epoch: options.epoch,
-      regions: writePairs(pairs),
+      regions,
       handlers: {
         onPowerOn: () => this.#onPowerOn(),
         onResumed: () => options.onLink?.('resumed'),
@@ -134,6 +143,11 @@ export class Guest {
     return this.#connection.state;
   }
 
+  /** State of the connection of each balloon device, the first one's first. */
+  get connectionStates(): readonly string[] {
+    return [this.#connection, ...this.#further].map(({ state }) => state);
+  }
+
   start(): void {
     this.#connection.start();
   }
@@ -145,8 +159,8 @@ export class Guest {
   }
 
   /** An operator's action inside the guest; throws DriverError when it is not possible. */
-  verb(verb: DriverVerb): Task {
-    return this.#kernel.verb(verb);
+  verb(verb: DriverVerb, balloon?: GuestBalloon): Task {
+    return this.#kernel.verb(verb, balloon);
   }
 
   run(program: Program): Task {
@@ -160,6 +174,24 @@ export class Guest {
       ...(this.#options.kmemTrace === undefined ? {} : { reclaim: 'off' }),
       clock: this.#clock,
       port: { send: (message) => this.#connection.send(message) },
+      furtherBalloons: (this.#options.balloons ?? []).map(({ id }, index) => {
+        return { id, port: { send: (message) => this.#further[index].send(message) } };
+      }),
+    });
+  }
+
+  #newFurther(
+    further: FurtherBalloon,
+    balloon: GuestBalloon,
+    regions: Uint8Array,
+  ): FurtherConnection {
+    const { clock, seed, epoch } = this.#options;
+    return new FurtherConnection(further, balloon, {
+      clock,
+      prng: new Prng(seed).fork(`reconnect ${further.id}`),
+      epoch,
+      regions,
+      onClosed: () => this.#tellEnded(),
     });
   }
 
@@ -173,6 +205,7 @@ export class Guest {
     if (boots) this.#kernel.powerOn();
     if (boots) this.#playTrace();
     if (boots) for (const program of this.#options.programs) this.#kernel.start(program);
+    if (boots) for (const further of this.#further) further.start();
     this.#kernel.scheduler.run();
     this.#options.onLink?.('open');
   }
@@ -222,7 +255,14 @@ export class Guest {
 
   #onClosed(): void {
     this.#finish({ by: 'host', reason: 'the connection was closed' });
-    if (this.#end) this.#resolveEnded(this.#end);
+    this.#tellEnded();
+  }
+
+  /** The end is the end of all connections. */
+  #tellEnded(): void {
+    if (this.#end === undefined) return;
+    const areClosed = this.connectionStates.every((state) => state === 'closed');
+    if (areClosed) this.#resolveEnded(this.#end);
   }
 
   #finish(end: GuestEnd): void {
@@ -230,5 +270,6 @@ export class Guest {
     this.#end = end;
     this.#power.send({ type: 'end' });
     this.#clock.pause();
+    for (const further of this.#further) further.close(end.reason);
   }
 }

@@ -3,12 +3,13 @@ import type { Log } from '../shared/lib/log.ts';
 import type { PausableClock } from '../shared/lib/pausable-clock.ts';
 import type { PfnRange } from '../shared/lib/pfn-ranges.ts';
 import { Prng } from '../shared/lib/prng.ts';
-import { readPairs } from '../shared/protocol/bodies.ts';
-import { type HostToGuest, Op } from '../shared/protocol/messages.ts';
-import { BalloonStatistics, type LinuxVersion } from './drivers/balloon-stats.ts';
-import { DriverCore, type DriverVerb } from './drivers/driver-core.ts';
-import { VirtioBalloon } from './drivers/virtio-balloon.ts';
-import { VirtioDevice, type VirtioPort } from './drivers/virtio-device.ts';
+import type { HostToGuest } from '../shared/protocol/messages.ts';
+import type { BalloonStatistics, LinuxVersion } from './drivers/balloon-stats.ts';
+import type { DriverCore, DriverVerb } from './drivers/driver-core.ts';
+import type { VirtioBalloon } from './drivers/virtio-balloon.ts';
+import type { VirtioDevice, VirtioPort } from './drivers/virtio-device.ts';
+import type { GuestBalloon } from './guest-balloon.ts';
+import { GuestBalloons } from './guest-balloons.ts';
 import type { BalloonCompaction } from './mm/balloon/compaction-mode.ts';
 import { GuestMemory } from './mm/memory.ts';
 import { ContigAllocator } from './mm/move/alloc-contig.ts';
@@ -43,19 +44,19 @@ export type SpaceTuning = Pick<SpacesOptions, 'thp' | 'diskMs' | 'checks'>;
 
 export interface KernelOptions {
   readonly memoryBytes: number;
-  readonly image?: FreeListDump;
+  readonly image?: FreeListDump | undefined;
   /**
    * The image is of a recorded guest that goes on: what it does not tell of the frames in use.
    * Their owners are not emulated, and nothing runs by itself.
    */
   readonly recordedFrames?: RecordedFrames;
   /** page_poison=1 on the kernel's command line. */
-  readonly pagePoison?: boolean;
+  readonly pagePoison?: boolean | undefined;
   /** How pages of the balloon are moved, if at all; `movable` if left out. */
-  readonly balloonCompaction?: BalloonCompaction;
+  readonly balloonCompaction?: BalloonCompaction | undefined;
   readonly spaces?: SpaceTuning;
   /** Size of the swap device; there is none if left out. */
-  readonly swapBytes?: number;
+  readonly swapBytes?: number | undefined;
   /**
    * `off`: requests come from a trace, and kswapd and direct reclaim do nothing by themselves; so
    * it is in a recorded guest that goes on.
@@ -65,20 +66,23 @@ export interface KernelOptions {
   readonly seed: number;
   readonly linux: LinuxVersion;
   readonly log: Log;
+  /** Name of the first balloon device: the guest's id. */
+  readonly id?: string;
+  /** To the first device's host. */
   readonly port: VirtioPort;
+  /** Devices that other hosts plug in, in their order on the bus. */
+  readonly furtherBalloons?: readonly { readonly id: string; readonly port: VirtioPort }[];
 }
 
 /**
- * One boot of a guest: memory, scheduler, the balloon behind its virtio device, processes. A
+ * One boot of a guest: memory, scheduler, balloons behind their virtio devices, processes. A
  * power-on makes a new one. It has no socket and no timer but those it is given.
  */
 export class Kernel {
   readonly memory: GuestMemory;
   readonly vmstat: Vmstat = newVmstat();
   readonly scheduler: Scheduler;
-  readonly device: VirtioDevice;
-  readonly balloon: VirtioBalloon;
-  readonly core: DriverCore;
+  readonly balloons: GuestBalloons;
   readonly oomNotifiers = new OomNotifierChain();
   readonly shrinkers = new Shrinkers();
   readonly pageReporting: PageReporting;
@@ -90,7 +94,6 @@ export class Kernel {
   /** Ranges larger than any block: huge pages of 1 GiB. */
   readonly contig: ContigAllocator;
   readonly giganticPagePool: GiganticPagePool;
-  readonly statistics: BalloonStatistics;
   readonly reclaim: Reclaim;
   readonly #prng: Prng;
   readonly #isRecorded: boolean;
@@ -111,32 +114,13 @@ export class Kernel {
       },
     });
     this.scheduler = new Scheduler(clock);
-    const workqueue = new Workqueue(this.scheduler);
     this.pageReporting = new PageReporting({
       zones: this.memory.allocator.zones,
       scheduler: this.scheduler,
-      workqueue,
+      // system_wq, which no suspend of a device freezes.
+      workqueue: new Workqueue(this.scheduler),
     });
-    this.device = new VirtioDevice(this.scheduler, options.port, log);
-    this.statistics = new BalloonStatistics(this.memory, this.vmstat, options.linux);
-    this.balloon = new VirtioBalloon({
-      device: this.device,
-      memory: this.memory,
-      scheduler: this.scheduler,
-      workqueue,
-      oomNotifiers: this.oomNotifiers,
-      shrinkers: this.shrinkers,
-      pageReporting: this.pageReporting,
-      statistics: this.statistics,
-      log,
-      allocSlow: (gfp) => this.spaces.supply.allocSlow(0, gfp),
-    });
-    this.core = new DriverCore({
-      device: this.device,
-      driver: this.balloon,
-      workqueue,
-      scheduler: this.scheduler,
-    });
+    this.balloons = this.#newBalloons(options);
     const { vmstat, scheduler } = this;
     const { allocator } = this.memory;
     this.spaces = bootSpaces({ ...options.spaces, allocator, vmstat, scheduler });
@@ -187,6 +171,21 @@ export class Kernel {
       ...this.compaction.world,
       supply: this.spaces.supply,
       ...(this.#reclaimsByItself && { reclaimClean: (pfns) => this.reclaim.reclaimClean(pfns) }),
+    });
+  }
+
+  #newBalloons({
+    id = 'vm0',
+    port,
+    furtherBalloons = [],
+    linux,
+    log,
+  }: KernelOptions): GuestBalloons {
+    const { memory, scheduler, oomNotifiers, shrinkers, pageReporting, vmstat } = this;
+    const allocSlow = (gfp: number): Waiting<number> => this.spaces.supply.allocSlow(0, gfp);
+    return new GuestBalloons([{ id, port }, ...furtherBalloons], {
+      ...{ memory, scheduler, oomNotifiers, shrinkers, pageReporting, vmstat },
+      ...{ linux, log, allocSlow },
     });
   }
 
@@ -243,37 +242,35 @@ export class Kernel {
     return this.memory.regions;
   }
 
-  /** Delivers one message of the host, then runs what it made ready. */
+  /** Of the first balloon device: the device itself, its driver, its driver core. */
+  get device(): VirtioDevice {
+    return this.balloons.first.device;
+  }
+
+  get balloon(): VirtioBalloon {
+    return this.balloons.first.driver;
+  }
+
+  get core(): DriverCore {
+    return this.balloons.first.core;
+  }
+
+  /** Counters of the machine: what every device tells its host. */
+  get statistics(): BalloonStatistics {
+    return this.balloons.first.statistics;
+  }
+
+  /** Delivers one message of the first device's host, then runs what it made ready. */
   handle(message: HostToGuest): void {
-    this.scheduler.interrupt(() => this.#deliver(message));
+    this.balloons.first.handle(message);
   }
 
-  #deliver(message: HostToGuest): void {
-    switch (message[0]) {
-      case Op.discard:
-        this.memory.discard(readPairs(message[1]));
-        break;
-      case Op.unplug:
-        this.core.requestUnplug(message[1]);
-        break;
-      case Op.device: {
-        this.device.handle(message);
-        // A device where there was one is a new host's; the old one is gone, told or not.
-        const isNew = !this.core.hasDevice;
-        if (!isNew) this.core.hostLost();
-        const body = isNew ? this.core.plug() : this.core.newHost();
-        this.scheduler.spawn(isNew ? 'virtio probe' : 'new host', body);
-        break;
-      }
-      default:
-        // What the host sent before it knew that the device was given back is void.
-        if (this.core.hasDevice) this.device.handle(message);
-    }
-  }
-
-  /** Starts an operator's action; throws DriverError when the driver's state forbids it. */
-  verb(verb: DriverVerb): Task {
-    const task = this.scheduler.spawn(verb, this.core.begin(verb));
+  /**
+   * Starts an operator's action, for one device or for all (GuestBalloons); throws DriverError when
+   * the driver's state forbids it.
+   */
+  verb(verb: DriverVerb, balloon: GuestBalloon = this.balloons.first): Task {
+    const task = this.scheduler.spawn(verb, this.balloons.begin(verb, balloon));
     this.scheduler.run();
     return task;
   }

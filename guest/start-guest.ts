@@ -1,24 +1,30 @@
 import { LineServer } from '../shared/control/line-server.ts';
 import { guestRequestSchema } from '../shared/control/schemas.ts';
-import { type Log, SILENT } from '../shared/lib/log.ts';
+import { SILENT } from '../shared/lib/log.ts';
 import { RealClock } from '../shared/lib/real-clock.ts';
 import { GIB, MIB } from '../shared/lib/units.ts';
 import { requireSafeDial } from '../shared/transport/exposure.ts';
-import type { LinkEnd } from '../shared/transport/link.ts';
+import type { Link, LinkEnd } from '../shared/transport/link.ts';
 import { transportCounters } from '../shared/transport/transport-counters.ts';
 import { dial, endpointUrl } from '../shared/transport/ws-client.ts';
 import { requireCertificates } from '../shared/transport/ws-tls.ts';
 import { GuestControl } from './control.ts';
-import type { LinuxVersion } from './drivers/balloon-stats.ts';
-import { Guest, type GuestEnd } from './guest.ts';
-import type { BalloonCompaction } from './mm/balloon/compaction-mode.ts';
-import type { FreeListDump } from './mm/page/image.ts';
+import { type BalloonChoice, requireBalloons } from './further-balloons.ts';
+import type { BalloonEnd, FurtherBalloon } from './further-connection.ts';
+import { Guest, type GuestEnd, type GuestOptions } from './guest.ts';
 import { StartQueue } from './start-queue.ts';
-import type { KmemEvent } from './workload/kmem-trace.ts';
 import type { Program } from './workload/programs.ts';
 import type { TraceReport } from './workload/trace-program.ts';
 
-export interface StartGuestOptions {
+/** What each guest is given as it is; see GuestOptions. */
+type PassedOn = Pick<
+  GuestOptions,
+  'image' | 'kmemTrace' | 'pagePoison' | 'balloonCompaction' | 'swapBytes'
+>;
+
+export interface StartGuestOptions
+  extends PassedOn,
+    Partial<Pick<GuestOptions, 'seed' | 'linux' | 'log'>> {
   /** The host's URL: ws://127.0.0.1:7420 */
   readonly connect: string;
   /** What the host asks of every request; over TLS or to this machine alone, see `insecure`. */
@@ -30,32 +36,25 @@ export interface StartGuestOptions {
   readonly id: string;
   /** RAM in bytes; 1 GiB if left out. With an image exactly the image's. */
   readonly memoryBytes?: number;
-  /** A recorded free-list dump to boot from instead of a fresh layout (image.ts). */
-  readonly image?: FreeListDump | undefined;
   /** How many guests; with more than one the ids are ID-0, ID-1, ... */
   readonly count?: number;
-  readonly seed?: number;
+  /** Balloon devices beside the first, of a guest that is the only one. */
+  readonly balloons?: readonly BalloonChoice[];
   /**
    * Number of this life, above those of earlier ones; microseconds since 1970 if left out. A clock
    * that was set back makes that too low: the host refuses the guest and says both numbers.
    */
   readonly epoch?: number;
-  readonly linux?: LinuxVersion;
-  /** Boots with page_poison=1; off if left out. */
-  readonly pagePoison?: boolean;
-  /** How compaction moves pages of the balloon, if at all; `movable` if left out. */
-  readonly balloonCompaction?: BalloonCompaction;
-  /** Requests recorded after the image, to be played from power-on (TraceProgram). */
-  readonly kmemTrace?: readonly KmemEvent[] | undefined;
-  readonly onTracePlayed?: (id: string, report: TraceReport) => void;
-  /** Size of each guest's swap device; there is none if left out. */
-  readonly swapBytes?: number;
   /** Programs to run from power-on; the default is one that makes statistics move. */
   readonly programs?: readonly Program[];
   /** Path of the control socket. */
   readonly control?: string;
-  readonly log?: Log;
+  readonly onTracePlayed?: (id: string, report: TraceReport) => void;
   readonly onLink?: (id: string, state: 'open' | 'resumed' | 'lost', end?: LinkEnd) => void;
+  /** The same of the balloon devices beside the first, by their ids. */
+  readonly onBalloonLink?: StartGuestOptions['onLink'];
+  /** One of them is gone for good; its guest runs on. */
+  readonly onBalloonEnd?: (id: string, end: BalloonEnd) => void;
 }
 
 export interface RunningGuests {
@@ -72,25 +71,19 @@ export function defaultPrograms(memoryBytes: number): Program[] {
 }
 
 /**
- * Starts one or more guests in this process, one connection each. Rejects with ExposureError when
- * a token would leave this machine in the clear, with TlsError for a `ca` without certificates.
+ * Starts one or more guests in this process, one connection for each balloon device. Rejects with
+ * ExposureError when a token would leave this machine in the clear, with TlsError for a `ca`
+ * without certificates, with BalloonChoiceError for devices that no guest can have.
  */
 export async function startGuest(options: StartGuestOptions): Promise<RunningGuests> {
-  const clock = new RealClock();
-  const counters = transportCounters();
-  const url = endpointUrl(options.connect);
-  const { token, ca, insecure = false } = options;
-  requireSafeDial(url, { hasToken: token !== undefined, hasTls: ca !== undefined, insecure });
-  if (ca !== undefined) requireCertificates(ca);
-  const memoryBytes = options.memoryBytes ?? GIB;
-  const count = options.count ?? 1;
-  // Not milliseconds: a guest may shut down and be started again within one.
-  const epoch = options.epoch ?? Math.floor(clock.wallMs() * 1000);
-  const ids = Array.from({ length: count }, (_, index) => {
-    return count === 1 ? options.id : `${options.id}-${index}`;
+  const { id, count = 1, balloons = [] } = options;
+  requireBalloons(balloons, { id, count });
+  const dialler = new Dialler(options.insecure ?? false);
+  const dialHost = dialler.to(options);
+  const dialFurther = balloons.map(({ connect, ...choice }) => {
+    return connect === undefined ? dialHost : dialler.to({ ...choice, connect });
   });
   const guests = new Map<string, Guest>();
-  const queue = new StartQueue();
   const control =
     options.control === undefined
       ? undefined
@@ -98,41 +91,84 @@ export async function startGuest(options: StartGuestOptions): Promise<RunningGue
           return new GuestControl(guests).handle(request);
         });
   await control?.listen();
-  for (const [index, id] of ids.entries()) {
+  const queue = new StartQueue();
+  const common = commonOptions(options, dialler.clock);
+  for (let index = 0; index < count; index++) {
+    const guestId = count === 1 ? id : `${id}-${index}`;
     const guest = new Guest({
-      id,
-      memoryBytes,
-      ...(options.image === undefined ? {} : { image: options.image }),
-      ...(options.kmemTrace === undefined ? {} : { kmemTrace: options.kmemTrace }),
-      onTracePlayed: (report) => options.onTracePlayed?.(id, report),
-      epoch,
-      clock,
-      seed: (options.seed ?? 1) + index,
-      linux: options.linux ?? '6.1',
-      pagePoison: options.pagePoison ?? false,
-      balloonCompaction: options.balloonCompaction ?? 'movable',
-      ...(options.swapBytes === undefined ? {} : { swapBytes: options.swapBytes }),
-      programs: options.programs ?? defaultPrograms(memoryBytes),
-      log: options.log ?? SILENT,
-      dial: () => dial(url, { clock, counters, token, ca }),
+      ...common,
+      id: guestId,
+      seed: common.seed + index,
+      dial: dialHost,
+      balloons: balloons.map((balloon, at) => further(balloon.id, dialFurther[at], options)),
+      onTracePlayed: (report) => options.onTracePlayed?.(guestId, report),
       onLink: (state, end) => {
-        if (state === 'open') queue.reached(id);
-        options.onLink?.(id, state, end);
+        if (state === 'open') queue.reached(guestId);
+        options.onLink?.(guestId, state, end);
       },
     });
-    guests.set(id, guest);
+    guests.set(guestId, guest);
     queue.add(guest);
   }
   queue.startMore();
-  const list = [...guests.values()];
-  const ended = Promise.all(list.map((guest) => guest.ended));
+  return running([...guests.values()], control);
+}
+
+/** What a URL, a token and certificates become: something that opens links. */
+class Dialler {
+  readonly clock = new RealClock();
+  readonly #counters = transportCounters();
+  readonly #insecure: boolean;
+
+  constructor(insecure: boolean) {
+    this.#insecure = insecure;
+  }
+
+  to({ connect, token, ca }: Pick<StartGuestOptions, 'connect' | 'token' | 'ca'>): () => Link {
+    const url = endpointUrl(connect);
+    const protection = { hasToken: token !== undefined, hasTls: ca !== undefined };
+    requireSafeDial(url, { ...protection, insecure: this.#insecure });
+    if (ca !== undefined) requireCertificates(ca);
+    const { clock } = this;
+    return () => dial(url, { clock, counters: this.#counters, token, ca });
+  }
+}
+
+/** What all guests of the process have in common. */
+function commonOptions(options: StartGuestOptions, clock: RealClock) {
+  const { image, kmemTrace, pagePoison, balloonCompaction, swapBytes } = options;
+  const memoryBytes = options.memoryBytes ?? GIB;
   return {
-    guests: list,
+    ...{ image, kmemTrace, pagePoison, balloonCompaction, swapBytes },
+    memoryBytes,
+    clock,
+    // Not milliseconds: a guest may shut down and be started again within one.
+    epoch: options.epoch ?? Math.floor(clock.wallMs() * 1000),
+    seed: options.seed ?? 1,
+    linux: options.linux ?? '6.1',
+    programs: options.programs ?? defaultPrograms(memoryBytes),
+    log: options.log ?? SILENT,
+  } satisfies Partial<GuestOptions>;
+}
+
+function further(id: string, dialHost: () => Link, options: StartGuestOptions): FurtherBalloon {
+  return {
+    id,
+    dial: dialHost,
+    onLink: (state, end) => options.onBalloonLink?.(id, state, end),
+    onEnd: (end) => options.onBalloonEnd?.(id, end),
+  };
+}
+
+function running(guests: readonly Guest[], control: { close(): Promise<void> } | undefined) {
+  const ended = Promise.all(guests.map((guest) => guest.ended));
+  return {
+    guests,
     ended,
     close: async (reason = 'guest-shutdown') => {
-      for (const guest of list) guest.shutdown(reason);
+      for (const guest of guests) guest.shutdown(reason);
       await ended;
       await control?.close();
     },
-  };
+  } satisfies RunningGuests;
 }

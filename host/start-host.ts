@@ -1,12 +1,13 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import type { HostGuestSummary } from '../shared/control/schemas.ts';
 import type { Counters } from '../shared/lib/counters.ts';
 import { type Log, SILENT } from '../shared/lib/log.ts';
 import { PeerLogs } from '../shared/lib/peer-log.ts';
 import { RealClock } from '../shared/lib/real-clock.ts';
-import { MAX_LOG_LINES_PER_SECOND } from '../shared/limits.ts';
+import { MAX_LOG_LINES_PER_SECOND, TICKET_BYTES } from '../shared/limits.ts';
 import { ENDPOINT_PATH } from '../shared/protocol/messages.ts';
+import { Tickets } from '../shared/transport/credentials.ts';
 import { WsServer, type WsServerOptions } from '../shared/transport/ws-server.ts';
 import { GuestSockets, type TcpPorts } from './control/qmp/guest-sockets.ts';
 import type { QmpCounter } from './control/qmp/qmp-counters.ts';
@@ -24,7 +25,7 @@ export interface StartHostOptions
       HostOptions,
       'device' | 'devices' | 'hotplug' | 'strict' | 'tolerate' | 'resumeWindowMs'
     >,
-    Pick<WsServerOptions, 'token' | 'tls' | 'insecure' | 'limits'> {
+    Pick<WsServerOptions, 'token' | 'tls' | 'insecure' | 'allowedOrigins' | 'limits'> {
   /**
    * Where guests connect; port 0 takes a free one. Other machines can reach it only with `token`,
    * and with `tls` or `insecure`.
@@ -55,6 +56,8 @@ export interface RunningHost {
   readonly url: string;
   /** Of all QMP sockets together. */
   readonly qmpCounters: Counters<QmpCounter>;
+  /** Good for one connection each, in the place of the token; undefined without a token. */
+  readonly tickets: Tickets | undefined;
   /** How the process is and how full its limits are; what GET /health of the port answers. */
   health(): HostHealth;
   /** Its guests, each with the addresses of its QMP sockets. */
@@ -97,12 +100,7 @@ export async function startHost(options: StartHostOptions): Promise<RunningHost>
   const { listen, traceDir, log = SILENT } = options;
   const clock = new RealClock();
   makeFolders(options.qmpDir, traceDir);
-  const logs = new PeerLogs({
-    log,
-    clock,
-    linesPerSecond: MAX_LOG_LINES_PER_SECOND,
-    onLeftOut: () => host.transportCounters.add('MAX_LOG_LINES_PER_SECOND'),
-  });
+  const logs = peerLogs(log, clock, () => host.transportCounters);
   const qmp = guestSockets(options, clock, logs.of('QMP'));
   const store = options.storePath === undefined ? undefined : await openStore(options.storePath);
   const traces = traceDir === undefined ? undefined : new TraceFiles(traceDir, clock, log);
@@ -127,6 +125,7 @@ export async function startHost(options: StartHostOptions): Promise<RunningHost>
       options.onGuestRemoved?.(vm);
     },
   });
+  const tickets = ticketsFor(options, host, clock);
   const meter = new LoopDelayMeter(clock);
   const health = () => lookAtProcess(meter.look(), { ...server.usage, ...host.vmm.usage });
   let server: WsServer;
@@ -136,6 +135,7 @@ export async function startHost(options: StartHostOptions): Promise<RunningHost>
       ...options,
       clock,
       logs,
+      tickets,
       health,
       counters: host.transportCounters,
       onLink: (link) => host.attachLink(link),
@@ -153,6 +153,7 @@ export async function startHost(options: StartHostOptions): Promise<RunningHost>
     host,
     url: urlOf(options, port),
     qmpCounters: qmp.counters,
+    tickets,
     health,
     list: () => host.vmm.list().map((one) => ({ ...one, qmp: qmp.addressesOf(one.id) })),
     close: async () => {
@@ -173,6 +174,25 @@ function makeFolders(...directories: readonly (string | undefined)[]): void {
 function urlOf({ listen: { host }, tls }: StartHostOptions, port: number): string {
   const address = host.includes(':') ? `[${host}]` : host;
   return `${tls === undefined ? 'ws' : 'wss'}://${address}:${port}${ENDPOINT_PATH}`;
+}
+
+/** What is left out is counted; the counters are there by then. */
+function peerLogs(
+  log: Log,
+  clock: RealClock,
+  countersOf: () => Host['transportCounters'],
+): PeerLogs {
+  const onLeftOut = (): void => countersOf().add('MAX_LOG_LINES_PER_SECOND');
+  return new PeerLogs({ log, clock, linesPerSecond: MAX_LOG_LINES_PER_SECOND, onLeftOut });
+}
+
+function ticketsFor(
+  { token }: StartHostOptions,
+  { transportCounters: counters }: Host,
+  clock: RealClock,
+): Tickets | undefined {
+  if (token === undefined) return undefined;
+  return new Tickets({ clock, counters, newSecret: () => randomBytes(TICKET_BYTES) });
 }
 
 /** Throws ExposureError. */

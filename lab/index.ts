@@ -1,3 +1,4 @@
+import type { BalloonChoice } from '../guest/further-balloons.ts';
 import type { Guest, GuestEnd } from '../guest/guest.ts';
 import { type RunningGuests, startGuest as startGuests } from '../guest/start-guest.ts';
 import { DEFAULT_QMP_SETTINGS, type QmpDialect } from '../host/control/qmp/settings.ts';
@@ -9,7 +10,12 @@ import { isGuestId } from '../shared/protocol/codec.ts';
 import { parseDevice } from './device-option.ts';
 import { readGuestImage } from './guest-image.ts';
 import { parseGuestMemory } from './guest-memory.ts';
-import { settled as guestSettled, type ListsGuests, probed } from './settled.ts';
+import {
+  settled as guestSettled,
+  type ListsGuests,
+  probed,
+  type SettledOptions,
+} from './settled.ts';
 
 export { connectQmp as qmp, QmpClient, QmpError } from './qmp-client.ts';
 export { NotSettled } from './settled.ts';
@@ -100,6 +106,8 @@ export interface GuestChoice {
   readonly ca?: string;
   /** The token may go to another machine without TLS. */
   readonly insecure?: boolean;
+  /** Balloon devices beside the first, each with the host that plugs it in and its id there. */
+  readonly balloons?: readonly BalloonChoice[];
 }
 
 export interface LibraryGuest {
@@ -116,7 +124,8 @@ export class GuestRefused extends Error {
 /**
  * Starts a guest; resolves when its balloon driver is up, so it waits for a host that is not there
  * yet. Rejects with GuestRefused; with SizeError for what no guest has as memory, with
- * ImageError or PackedFileError for an image, with TypeError for what is no id or URL.
+ * ImageError or PackedFileError for an image, with TypeError for what is no id or URL, with
+ * BalloonChoiceError for further devices that no guest has. Those are not waited for.
  */
 async function startGuest(choice: GuestChoice): Promise<LibraryGuest> {
   if (!isGuestId(choice.id)) throw new TypeError(`'${choice.id}' is no guest id`);
@@ -131,6 +140,7 @@ async function startGuest(choice: GuestChoice): Promise<LibraryGuest> {
     ...(choice.image === undefined ? {} : readGuestImage(choice.image, memoryBytes)),
     ...(choice.seed === undefined ? {} : { seed: choice.seed }),
     ...(choice.workload === 'none' ? { programs: [] } : {}),
+    balloons: choice.balloons ?? [],
   });
   const [guest] = running.guests as [Guest];
   const ended = running.ended.then(([end]) => end as GuestEnd);
@@ -139,11 +149,14 @@ async function startGuest(choice: GuestChoice): Promise<LibraryGuest> {
   return { guest, ended, close: () => running.close() };
 }
 
-/** Resolves when target, `actual`, ledger and list agree and no balloon buffer is in flight. */
+/**
+ * Resolves when target, `actual`, ledger and list agree and no balloon buffer is in flight; with
+ * `device` for a balloon device that this host has under that id.
+ */
 function settled(
   host: ListsGuests,
   guest: LibraryGuest,
-  options: { readonly timeoutMs?: number } = {},
+  options: SettledOptions = {},
 ): ReturnType<typeof guestSettled> {
   return guestSettled(host, guest.guest, options);
 }

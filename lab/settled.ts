@@ -16,25 +16,33 @@ export class NotSettled extends Error {
 const EVERY_MS = 5;
 const UNPROBED: ReadonlySet<string> = new Set(['absent', 'probing']);
 
+export interface SettledOptions {
+  readonly timeoutMs?: number;
+  readonly everyMs?: number;
+  /** Which of the guest's balloon devices, by its id on `host`; the first if left out. */
+  readonly device?: string | undefined;
+}
+
 /**
- * Resolves when target, `actual`, ledger and balloon list of a guest agree and no balloon buffer
- * is in flight; rejects with NotSettled after `timeoutMs`. Both sides run in this process.
+ * Resolves when target, `actual`, ledger and balloon list of a guest's device agree and no balloon
+ * buffer is in flight; rejects with NotSettled after `timeoutMs`, with ControlError for a device
+ * that the guest does not have. Both sides run in this process.
  */
 export async function settled(
   host: ListsGuests,
   guest: Guest,
-  { timeoutMs = 10_000, everyMs = EVERY_MS } = {},
+  { timeoutMs = 10_000, everyMs = EVERY_MS, device = guest.id }: SettledOptions = {},
 ): Promise<FleetView> {
   for (const startMs = performance.now(); ; await pause(everyMs)) {
-    const summary = host.list().find((one) => one.id === guest.id);
-    const dump = dumpGuest(guest, false);
+    const summary = host.list().find((one) => one.id === device);
+    const dump = dumpGuest(guest, false, device);
     if (summary !== undefined && dump.driver === 'bound') {
       const view = { host: summary, dump };
       if (isSettled(view)) return view;
     }
     if (performance.now() - startMs >= timeoutMs) {
       const seen = JSON.stringify({ host: summary ?? null, guest: dump });
-      throw new NotSettled(`${guest.id} is not settled after ${timeoutMs} ms: ${seen}`);
+      throw new NotSettled(`${device} is not settled after ${timeoutMs} ms: ${seen}`);
     }
   }
 }

@@ -17,6 +17,8 @@ export interface VirtualSessionOptions {
   readonly policy: ViolationPolicy;
   /** Balloons sit behind a root port and can be unplugged. */
   readonly hotplug?: HotplugKind | undefined;
+  /** Shared with other sessions, whose hosts plug devices into the same guest. */
+  readonly clock?: VirtualClock;
   /** Wall-clock milliseconds at time 0. */
   readonly wallStartMs?: number;
   readonly log?: Log;
@@ -47,6 +49,7 @@ export type VirtualGuestOptions = Pick<GuestOptions, 'id' | 'memoryBytes'> &
       | 'recordedFrames'
       | 'kmemTrace'
       | 'onTracePlayed'
+      | 'balloons'
     >
   >;
 
@@ -67,7 +70,7 @@ export class VirtualSession {
 
   constructor(options: VirtualSessionOptions) {
     this.#options = options;
-    this.clock = new VirtualClock(options.wallStartMs ?? 0);
+    this.clock = options.clock ?? new VirtualClock(options.wallStartMs ?? 0);
     this.#host = this.#newHost();
   }
 
@@ -126,6 +129,15 @@ export class VirtualSession {
     this.#links.get(id)?.terminate();
   }
 
+  /** A link to this host for a further device of a guest, whichever session the guest is of. */
+  dial(id: string): Link {
+    const { tap } = this.#options;
+    const [guestSide, hostSide] = memoryLinkPair(this.clock, tap === undefined ? {} : { tap });
+    this.#links.set(id, guestSide);
+    this.#host.acceptor.accept(hostSide);
+    return guestSide;
+  }
+
   #newHost(): { readonly vmm: Vmm; readonly acceptor: HostAcceptor } {
     const { properties, policy, hotplug, log = SILENT, keeper, resumeWindowMs } = this.#options;
     const vmm = new Vmm({
@@ -157,12 +169,9 @@ export class VirtualSession {
     };
   }
 
+  /** Nobody answers a guest whose process was killed. */
   #dial(guest: Guest): Link {
-    const { tap } = this.#options;
     if (this.#alive.get(guest.id) !== guest) return memoryLinkPair(this.clock)[0];
-    const [guestSide, hostSide] = memoryLinkPair(this.clock, tap === undefined ? {} : { tap });
-    this.#links.set(guest.id, guestSide);
-    this.#host.acceptor.accept(hostSide);
-    return guestSide;
+    return this.dial(guest.id);
   }
 }

@@ -227,8 +227,36 @@ export const MAX_PROGRAM_OBJECTS = 2 ** 26;
 /** Cells of one page map: two for each pageblock of the largest guest; about a MiB of JSON. */
 export const MAX_PAGE_MAP_CELLS = 65_536;
 
+/**
+ * Balloon devices of one guest, the first included. Each has a connection of its own, of which up
+ * to 12 MiB wait in, wait out or are kept for a reconnect: so many stay below 200 MiB whatever
+ * their hosts do. A page map has numbers for 127 books.
+ */
+export const MAX_BALLOON_DEVICES = 16;
+
 /** The swap device of a guest: 11 bytes a page, 176 MiB at most, touched as it is used. */
 export const MAX_SWAP_MIB = 65_536;
+
+/** How long a ticket lets its bearer in, once: an operator's page needs a moment to be given it. */
+export const TICKET_VALID_MS = 30_000;
+
+/** Random bytes of a ticket: beyond guessing within its life, as a token of 43 characters is. */
+export const TICKET_BYTES = 32;
+
+/** Tickets that are neither used nor too old: more could not come in at once either. */
+export const MAX_TICKETS = MAX_PENDING_HANDSHAKES;
+
+/** Clients of one control socket at once; one more is told so and let go. */
+export const MAX_CONTROL_CLIENTS = 64;
+
+/**
+ * Requests of one client of a control socket, twice as many at once after a quiet second; beyond it
+ * the socket is not read for a while. The socket is its owner's: what is held back is a script that
+ * runs away. 100 would hold back our own: one connection to a host carries the looks at all guests
+ * of a fleet, each every 20 ms (lab/fleet.ts), which are 47 a second of one guest, 325 of 8 and no
+ * more than 380 of 24 on two cores.
+ */
+export const MAX_CONTROL_REQUESTS_PER_SECOND = 1_000;
 
 /**
  * The longest recording that `puff verify` replays: an hour of virtual time. The longest real one

@@ -26,7 +26,7 @@ export const driverMachine = setup({
     absent: {
       description: 'The host has not said yet whether there is a device.',
       tags: 'empty',
-      on: { plug: 'probing', unplug: 'ejected' },
+      on: { plug: 'probing', unplug: 'ejected', rmmod: 'ejectedUnloaded' },
     },
     ejected: {
       description: 'The slot is empty.',
@@ -63,9 +63,10 @@ export const driverMachine = setup({
 });
 export type DriverState = StateValueFrom<typeof driverMachine>;
 
+/** %s stands for the device's name on the virtio bus. */
 const REFUSAL: Record<DriverVerb, string> = {
-  unbind: 'ENODEV: no driver is bound to virtio0',
-  bind: 'ENODEV: virtio0 is bound already or virtio_balloon is not loaded',
+  unbind: 'ENODEV: no driver is bound to %s',
+  bind: 'ENODEV: %s is bound already or virtio_balloon is not loaded',
   rmmod: 'ENOENT: module virtio_balloon is not loaded',
   insmod: 'EEXIST: module virtio_balloon is loaded already',
   suspend: 'EBUSY: the driver is not bound, so there is nothing to suspend',
@@ -73,6 +74,8 @@ const REFUSAL: Record<DriverVerb, string> = {
 };
 
 export interface DriverCoreParts {
+  /** On the virtio bus: virtio0 is the first. */
+  readonly name: string;
   readonly device: VirtioDevice;
   readonly driver: VirtioBalloon;
   readonly workqueue: Workqueue;
@@ -87,6 +90,7 @@ export interface DriverCoreParts {
  * will (`echo 0 > .../power`).
  */
 export class DriverCore {
+  readonly #name: string;
   readonly #device: VirtioDevice;
   readonly #driver: VirtioBalloon;
   readonly #workqueue: Workqueue;
@@ -99,8 +103,11 @@ export class DriverCore {
   #ejectWaitMs = 0;
   /** Hosts lost so far: what one of them asked for is void once it is gone. */
   #hostsLost = 0;
+  /** A new host's device is to be taken up by a task that has not begun with it. */
+  #newHostDue = false;
 
   constructor(parts: DriverCoreParts) {
+    this.#name = parts.name;
     this.#device = parts.device;
     this.#driver = parts.driver;
     this.#workqueue = parts.workqueue;
@@ -118,10 +125,25 @@ export class DriverCore {
   }
 
   /**
+   * The host has described a device. Where there was none it is probed; where there was one it is a
+   * new host's, for the old one is gone, told or not.
+   */
+  appeared(): void {
+    if (!this.hasDevice) {
+      this.#scheduler.spawn('virtio probe', this.#plug());
+      return;
+    }
+    this.hostLost();
+    if (this.#newHostDue) return;
+    this.#newHostDue = true;
+    this.#scheduler.spawn('new host', this.#newHost());
+  }
+
+  /**
    * A device appeared where none was, at boot or in its slot: it is there when this returns, and
    * the work returned is register_virtio_device and the driver's probe.
    */
-  plug(): Waiting {
+  #plug(): Waiting {
     this.#state.send({ type: 'plug' });
     this.#device.mend();
     return this.#register();
@@ -173,9 +195,10 @@ export class DriverCore {
    * then `actual`. Nothing else of the guest changes. Puff's extension: a VM does not outlive its
    * VMM.
    */
-  *newHost(): Waiting {
+  *#newHost(): Waiting {
     while (this.#state.getSnapshot().hasTag('busy')) yield this.#settled;
-    if (!this.hasDevice) return yield* this.plug();
+    this.#newHostDue = false;
+    if (!this.hasDevice) return yield* this.#plug();
     this.#state.send({ type: 'newHost' });
     const { state } = this;
     if (state === 'announcing') yield* this.#workqueue.freeze();
@@ -193,10 +216,16 @@ export class DriverCore {
     this.#settle(accepted ? 'done' : 'failed');
   }
 
+  /** Is the verb possible where module and device stand now? */
+  can(verb: DriverVerb): boolean {
+    return this.#state.getSnapshot().can({ type: verb });
+  }
+
   /** Starts a verb now and returns its work; throws DriverError when it is not possible here. */
   begin(verb: DriverVerb): Waiting {
-    if (!this.#state.getSnapshot().can({ type: verb })) {
-      throw new DriverError(`${REFUSAL[verb]} (the driver is ${this.state})`);
+    if (!this.can(verb)) {
+      const refusal = REFUSAL[verb].replace('%s', this.#name);
+      throw new DriverError(`${refusal} (the driver is ${this.state})`);
     }
     this.#state.send({ type: verb });
     return this.#run(this.state);

@@ -17,21 +17,37 @@ export class FreePageReports implements ReportingDevice {
   readonly #scheduler: Scheduler;
   readonly #reporting: PageReporting;
   readonly #acked = new WaitQueue('balloon: acknowledgement of a report');
+  readonly #returned = new WaitQueue('balloon: end of a report');
   #queue: Virtqueue | undefined;
+  #isRegistered = false;
+  /** Blocks of the report that the host has now. */
+  #lent: readonly LentBlock[] = [];
 
   constructor(scheduler: Scheduler, reporting: PageReporting) {
     this.#scheduler = scheduler;
     this.#reporting = reporting;
   }
 
-  /** A probe. False when the ring is too small for a batch (ENOSPC), or another device reports. */
-  register(queue: Virtqueue): boolean {
-    if (queue.size < PAGE_REPORTING_CAPACITY) return false;
+  /** A probe: the ring has to hold a batch, and one device of a guest can report, the first. */
+  register(queue: Virtqueue): 'registered' | 'ENOSPC' | 'EBUSY' {
+    if (queue.size < PAGE_REPORTING_CAPACITY) return 'ENOSPC';
     this.attach(queue);
-    return this.#reporting.register(this);
+    this.#isRegistered = this.#reporting.register(this);
+    return this.#isRegistered ? 'registered' : 'EBUSY';
   }
 
-  /** The queue of a restored device, or of a new host's. */
+  /** Is the frame in a block of the report that the host has now? */
+  hasLent(pfn: number): boolean {
+    return this.#lent.some((block) => pfn >= block.pfn && pfn < block.pfn + (1 << block.order));
+  }
+
+  /** The queue of a restored device; what could not be reported meanwhile is reported now. */
+  restore(queue: Virtqueue): void {
+    this.attach(queue);
+    if (this.#isRegistered) this.#reporting.notify();
+  }
+
+  /** The queue of a new host's device. */
   attach(queue: Virtqueue): void {
     this.#queue = queue;
     queue.onUsed = () => this.#scheduler.wake(this.#acked);
@@ -42,9 +58,19 @@ export class FreePageReports implements ReportingDevice {
     this.#queue = undefined;
   }
 
+  /**
+   * The same before a suspend, and waits for the report that the host has now: Linux leaves it to
+   * a queue that is gone.
+   */
+  *suspend(): Waiting {
+    this.detach();
+    while (this.#lent.length > 0) yield this.#returned;
+  }
+
   /** Nothing is reported any more and no block is lent when it ends. */
   *unregister(): Waiting {
     yield* this.#reporting.unregister(this);
+    this.#isRegistered = false;
   }
 
   *report(blocks: readonly LentBlock[]): Waiting<boolean> {
@@ -53,7 +79,10 @@ export class FreePageReports implements ReportingDevice {
       return { address: pfn * PAGE_SIZE, lengthBytes: PAGE_SIZE << order };
     });
     if (queue === undefined || !queue.addInbuf(writeWritable(ranges))) return false;
+    this.#lent = blocks;
     while (!queue.getBuf()) yield this.#acked;
+    this.#lent = [];
+    this.#scheduler.wake(this.#returned);
     return true;
   }
 }

@@ -48,8 +48,8 @@ export const OOM_NOTIFY_PRIORITY = 80;
 
 /**
  * While compaction has every page that is left, Linux asks for them again and again, and writes
- * `actual` each time. Compaction may have to wait for the host: here a tick passes between two
- * attempts, or a loop would never end on virtual time and flood a host on any other.
+ * `actual` each time. Compaction may wait for another device's host: here a tick passes between
+ * two attempts, or a loop would never end on virtual time and flood a host on any other.
  */
 const ISOLATED_WAIT_MS = TICK_MS;
 
@@ -64,7 +64,11 @@ const DRIVER_FEATURES = featureSet([
   VIRTIO_F_VERSION_1,
 ]);
 
+type Queues = Partial<Record<QueueName, Virtqueue>>;
+
 export interface BalloonDriverOptions {
+  /** Name of the device on the virtio bus, for the log. */
+  readonly name: string;
   readonly device: VirtioDevice;
   readonly memory: GuestMemory;
   readonly scheduler: Scheduler;
@@ -123,6 +127,13 @@ export class VirtioBalloon {
     return this.#holder.vbDevInfo;
   }
 
+  /** Did the host get this frame from this device: in the balloon, or lent with a report? */
+  hasGiven(pfn: number): boolean {
+    const { balloons, pages } = this.#options.memory;
+    if (pages.book(pfn) !== 0) return balloons.bookOf(pfn) === this.book;
+    return this.#reports.hasLent(pfn);
+  }
+
   /** Pages the host wants: `num_pages` as the config space shows it now. */
   get targetPages(): number {
     return this.#device.readConfig32(CONFIG_NUM_PAGES);
@@ -152,7 +163,9 @@ export class VirtioBalloon {
 
   /**
    * virtballoon_probe: queues and statistics, the shrinker, the OOM notifier, the poison value,
-   * reporting, DRIVER_OK, a first look. False when a queue is too small (ENOSPC).
+   * reporting, DRIVER_OK, a first look. False when a queue is too small (ENOSPC) or another device
+   * of the guest reports free pages already (EBUSY): page_reporting_register takes one. The device
+   * then keeps its queues, and every probe before its next reset fails as well (ENOENT).
    */
   *probe(): Waiting<boolean> {
     this.#stopUpdate = false;
@@ -160,11 +173,16 @@ export class VirtioBalloon {
       adjustManagedPageCount: !this.#negotiated(VIRTIO_BALLOON_F_DEFLATE_ON_OOM),
       migration: this.#batch.migration,
     });
-    const { free_page: freePage, reporting } = this.#initVqs(book);
-    if (freePage !== undefined && !this.#hinting.probe(freePage)) return this.#probeFailed();
+    const queues = this.#initVqs(book);
+    if (queues === undefined) return this.#probeFailed('ENOENT');
+    const { free_page: freePage, reporting } = queues;
+    if (freePage !== undefined && !this.#hinting.probe(freePage)) {
+      return this.#probeFailed('ENOSPC');
+    }
     this.#register();
     this.#writePoison();
-    if (reporting !== undefined && !this.#reports.register(reporting)) return this.#probeFailed();
+    const registered = reporting === undefined ? undefined : this.#reports.register(reporting);
+    if (registered === 'ENOSPC' || registered === 'EBUSY') return this.#probeFailed(registered);
     this.#device.onConfigChanged = () => this.#changed();
     yield* this.#device.ready();
     if (this.#towardsTarget() !== 0) this.#changed();
@@ -202,15 +220,16 @@ export class VirtioBalloon {
 
   /** virtballoon_freeze: the works are frozen already; deflates, resets and drops the queues. */
   *freeze(): Waiting {
+    yield* this.#reports.suspend();
     yield* this.#removeCommon();
   }
 
   /** virtballoon_restore: queues again, DRIVER_OK, resize if the target differs, `actual`. */
   *restore(): Waiting {
     const book = this.book ?? fail('a driver that was never probed cannot be restored');
-    const { free_page: freePage, reporting } = this.#initVqs(book);
+    const { free_page: freePage, reporting } = this.#newVqs(book);
     if (freePage !== undefined) this.#hinting.restore(freePage);
-    if (reporting !== undefined) this.#reports.attach(reporting);
+    if (reporting !== undefined) this.#reports.restore(reporting);
     this.#device.onConfigChanged = () => this.#changed();
     yield* this.#device.ready();
     if (this.#towardsTarget() !== 0) this.#changed();
@@ -222,7 +241,7 @@ export class VirtioBalloon {
     const book = this.book ?? fail('only a driver that was probed announces its balloon');
     this.#hinting.detach();
     yield* this.#batch.hold();
-    const { free_page: freePage, reporting } = this.#initVqs(book);
+    const { free_page: freePage, reporting } = this.#newVqs(book);
     if (freePage !== undefined) this.#hinting.probe(freePage);
     this.#writePoison();
     if (reporting !== undefined) this.#reports.attach(reporting);
@@ -265,7 +284,9 @@ export class VirtioBalloon {
   }
 
   /** Undoes what a probe has done; the device keeps its status, the driver core adds FAILED. */
-  #probeFailed(): false {
+  #probeFailed(errno: string): false {
+    const { log, name } = this.#options;
+    log.warn({ device: name, errno }, `probe of ${name} failed`);
     this.#unregister();
     this.#hinting.detach();
     this.#reports.detach();
@@ -280,12 +301,16 @@ export class VirtioBalloon {
     this.#device.writeConfig32(CONFIG_POISON_VAL, PAGE_POISON);
   }
 
-  #initVqs(book: BalloonDevInfo): Partial<Record<QueueName, Virtqueue>> {
+  /** Of a device that was reset. */
+  #newVqs(book: BalloonDevInfo): Queues {
+    return this.#initVqs(book) ?? fail('a device that was reset has no queue enabled');
+  }
+
+  #initVqs(book: BalloonDevInfo): Queues | undefined {
     const names = queueLayout(this.#device.negotiated);
     const found = this.#device.findVqs(names);
-    const queues: Partial<Record<QueueName, Virtqueue>> = Object.fromEntries(
-      names.map((name, index) => [name, found[index]]),
-    );
+    if (found === undefined) return undefined;
+    const queues: Queues = Object.fromEntries(names.map((name, index) => [name, found[index]]));
     const { inflate, deflate, stats } = queues;
     if (inflate === undefined || deflate === undefined) fail('every balloon has two queues');
     this.#batch.attach({ inflate, deflate, book });

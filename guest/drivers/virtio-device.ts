@@ -168,8 +168,13 @@ export class VirtioDevice {
     return true;
   }
 
-  /** virtio_find_vqs: enables the first `names.length` queues, each with its maximum size. */
-  findVqs(names: readonly string[]): Virtqueue[] {
+  /**
+   * virtio_find_vqs: enables the first `names.length` queues, each with its maximum size. Undefined
+   * (ENOENT of virtio_pci_modern's setup_vq) when a probe that failed left them enabled: without a
+   * reset there is no way back.
+   */
+  findVqs(names: readonly string[]): Virtqueue[] | undefined {
+    if (this.#queues.length > 0) return undefined;
     this.#queues = names.map((name, index) => {
       // A device that is gone may be followed by one with fewer queues; it is sent nothing.
       const size = this.#queueSizes[index] ?? 1;

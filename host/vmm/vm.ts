@@ -74,6 +74,8 @@ export interface VmOptions {
   keep?(record: KeptGuest): void;
   /** Keeps that the machine shuts down, before anyone is told; does not throw. */
   keepDeparture?(record: KeptGuest): void;
+  /** The guest is taken for dead: it may power on again. */
+  onDead?(): void;
   /** The machine has shut down and takes no part any more; its events are out. */
   onGone(vm: Vm, departure: Departure): void;
 }
@@ -305,6 +307,7 @@ export class Vm implements Machine {
     const ran = this.#runState === RUN_STATE.running;
     if (!this.#step(RUN_EVENT.panic)) return;
     this.#log.warn({ guest: this.id, reason }, 'the guest is taken for dead');
+    this.#options.onDead?.();
     this.#session = undefined;
     this.#replaceDevice(new RamLedger(this.#ledger.regions));
     this.#emit('GUEST_PANICKED', { action: 'pause' });

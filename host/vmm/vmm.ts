@@ -34,6 +34,7 @@ const COUNTER_NAMES = [
   'guests_added',
   'guests_removed',
   'guests_restored',
+  'guests_dead',
   'power_ons',
   'admissions_refused',
   'records_not_kept',
@@ -320,6 +321,7 @@ export class Vmm implements GuestOwner {
       observer: observerFor?.(hello.guestId),
       keep: (record) => this.#keep(record),
       keepDeparture: (record) => this.#keepDeparture(record),
+      onDead: () => this.counters.add('guests_dead'),
       onGone: (gone, departure) => this.#depart(gone, departure),
       // Last, so that all guests' objects have one shape: see Vm.
       ...settings,

@@ -18,11 +18,14 @@ Verbs of a host (its --control socket):
   hint guest=vm0 action=start      a round of free page hinting, as a migration asks for one;
                                    action=stop ends it, action=done ends all
   cut guest=vm0                    cut its connection; it resumes by itself
+  ticket                           what lets one connection in within 30 s without the token, as
+                                   /puff?ticket=TICKET; only of a host that wants a token
 
 Verbs of a guest (add guest=ID where one process runs several):
-  unbind, bind                     take the driver off the device, and back
-  rmmod, insmod                    unload the driver, load it
-  suspend, resume                  power management
+  unbind, bind [device=ID]         take the driver off the device, and back; ID names one of
+                                   several balloon devices (the first if left out)
+  rmmod, insmod                    unload the driver of all devices, load it
+  suspend, resume                  power management, of all devices
   run program='{"name":"hog","mib":100,"seconds":5}'
                                    start a program; all are listed below
   kill pid=100                     end a process; dump lists them
@@ -32,7 +35,8 @@ Verbs of a guest (add guest=ID where one process runs several):
                                    how much kcompactd does by itself; 0 is nothing
   nr_hugepages count=64            huge pages of 2 MiB in the pool, as many as are to be had
   nr_hugepages count=1 size=1G     the same of 1 GiB: whatever is in their way is moved
-  dump [pfns=true]                 driver, balloon list, statistics, free blocks, processes, tasks
+  dump [pfns=true] [device=ID]     driver, balloon list, statistics, free blocks, processes, tasks;
+                                   balloons lists every device
 
 Driver verbs, compact_memory and nr_hugepages are answered when their work is done.
 

@@ -62,4 +62,5 @@ const EXPECTED = new Set([
   'PackedFileError',
   'ImageError',
   'UnusableTrace',
+  'BalloonChoiceError',
 ]);

@@ -49,8 +49,8 @@ export function exploreScenarios(names: readonly string[], flags: ExploreFlags):
 function isHeld(names: readonly string[], flags: ExploreFlags): boolean {
   if (flags.history) return printHistory(flags);
   const scenarios = flags.all || flags.list ? everything(names, flags) : [one(names, flags)];
-  if (flags.list) return print(scenarios.map(scenarioText).join('\n'));
-  if (flags.schedule !== undefined) return replay(scenarios[0], flags.schedule);
+  if (flags.list) return printNames(scenarios.map(scenarioText), flags);
+  if (flags.schedule !== undefined) return replay(scenarios[0], flags.schedule, flags);
   return exploreAll(scenarios, flags);
 }
 
@@ -175,9 +175,18 @@ function printFound(text: string, figures: string, violation: Counterexample | u
   print([`# ${figures}: ${detail}`, again, ...schedule].join('\n'));
 }
 
-function replay(scenario: Scenario, file: string): boolean {
+function printNames(names: readonly string[], { json }: ExploreFlags): true {
+  return print((json ? names.map((scenario) => JSON.stringify({ scenario })) : names).join('\n'));
+}
+
+function replay(scenario: Scenario, file: string, { json }: ExploreFlags): boolean {
   const text = readFileSync(file === '-' ? 0 : file, 'utf8');
   const { lines, violation } = replayed(scenario, text.split('\n'));
+  if (json) {
+    const found = { scenario: scenarioText(scenario), schedule: lines };
+    print(JSON.stringify({ ...found, violation: violation ?? null }));
+    return violation === undefined;
+  }
   if (lines.length > 0) print(lines.join('\n'));
   print(
     violation === undefined ? '# all rules held' : `# ${violation.invariant}: ${violation.detail}`,

@@ -19,7 +19,9 @@ A counter-example is printed as a schedule, a line for each step, what it found 
 Lines can be left out, moved and tried again with --schedule.
 
 --json prints {"scenario": ..., "states": N, "transitions": N, "orders": "N" or null, "seconds": N,
-"violation": null or {"invariant": ..., "detail": ..., "schedule": [...]}} a line per scenario.
+"violation": null or {"invariant": ..., "detail": ..., "schedule": [...]}} a line per scenario; with
+--list its name alone, with --history what stands for the violation alone. With --schedule it is
+{"scenario": ..., "schedule": [...], "violation": null or {"invariant": ..., "detail": ...}}.
 
 Examples:
   npx puff explore isolate dequeue --pages 1

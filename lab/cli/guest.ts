@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { BALLOON_COMPACTIONS } from '../../guest/mm/balloon/compaction-mode.ts';
+import { balloonOption } from './guest-balloons.ts';
 import {
   logOption,
   parseChoice,
@@ -21,10 +22,17 @@ SIGINT or SIGTERM, until the host powers it off (QMP quit), or until the host do
 later guest of the same id takes the place of an earlier one, and later is who has the higher
 --epoch. Give one above the last where the clock was set back.
 
+With --balloon a guest has a second balloon device, a third, and so on, each plugged in by a host of
+its own, or by the same host under another id: for that host ID is a guest of its own, with all of
+this guest's memory. The host of --connect rules the machine. Another one that stops it stops
+serving its device, and one that powers it off has its device taken out: the guest runs on. The
+token of --token-file goes to each of the hosts, and --tls-ca is trusted for each with wss://.
+
 Examples:
   npx puff guest --connect ws://127.0.0.1:7420 --id vm0 --memory 1024M --control /tmp/puff/vm0.ctl
   npx puff guest --connect ws://127.0.0.1:7420 --id fleet --count 100 --memory 256M
   npx puff guest --connect ws://127.0.0.1:7420 --image freelists-before.json.gz
+  npx puff guest --connect ws://127.0.0.1:7420 --id vm0 --balloon b1 --balloon b2=ws://[::1]:7430
   npx puff guest --connect wss://host.example:7420 --token-file token --tls-ca ca.pem
 
 Exit code: 0 after SIGTERM or when powered off, 130 after Ctrl-C, 2 when the host does not take a
@@ -49,6 +57,7 @@ export function guestCommand(): Command {
     .description('run one or more guests, each with a connection to a host')
     .requiredOption('--connect <url>', 'the host, for example ws://127.0.0.1:7420', parseUrl)
     .addOption(new Option('--id <id>', 'its name').argParser(parseGuestId).default('vm0', 'vm0'))
+    .addOption(balloonOption())
     .addOption(tokenFileOption())
     .option('--tls-ca <path>', "certificates to trust, PEM (default: the system's)")
     .option('--insecure', 'send the token to other machines without TLS (default: refuse)')

@@ -12,7 +12,7 @@ import {
   parseQmpClients,
   parseResumeWindow,
 } from './options.ts';
-import { rateLimitOption, tokenFileOption } from './security.ts';
+import { allowOriginOption, rateLimitOption, tokenFileOption } from './security.ts';
 import type { HostFlags } from './serve-host.ts';
 
 const ABOUT = `
@@ -34,9 +34,10 @@ balloons. One that is not back after --resume-window counts as dead: GUEST_PANIC
 Other machines can reach the port only with a token, which every request must then carry, and with
 TLS or --insecure; without these the host does not start. The token is 16 characters or more in a
 file that other users cannot read, or in the variable PUFF_TOKEN. GET /health of the port tells how
-the host is. Peers that send too much are slowed down, then refused by the name of the limit;
---rate-limit off lets them, and takes connections however fast they come. Node's
---max-old-space-size limits the heap.
+the host is. A page of an origin given with --allow-origin cannot send the token: it connects once
+with a ticket (puff ctl ... ticket), as /puff?ticket=TICKET. Peers that send too much are slowed
+down, then refused by the name of the limit; --rate-limit off lets them, and takes connections
+however fast they come. Node's --max-old-space-size limits the heap.
 
 Examples:
   npx puff host --listen 127.0.0.1:7420 --qmp /tmp/puff --control /tmp/puff/host.ctl
@@ -70,6 +71,7 @@ export function hostCommand(): Command {
     .option('--tls-cert <path>', 'certificate chain of the port, PEM (default: no TLS)')
     .option('--tls-key <path>', 'its private key, PEM')
     .option('--insecure', 'let other machines connect without TLS (default: refuse to start)')
+    .addOption(allowOriginOption())
     .addOption(rateLimitOption())
     .option(
       '--qmp <dir>',

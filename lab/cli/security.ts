@@ -95,6 +95,20 @@ function asUsage(flag: string, path: string, read: () => string): string {
   }
 }
 
+/** `--allow-origin`: pages have an origin and guests have none. */
+export function allowOriginOption(): Option {
+  const about = 'origin whose pages may connect; may be repeated (default: none)';
+  return new Option('--allow-origin <origin>', about).argParser(parseOrigin);
+}
+
+/** As a browser sends it: scheme and host, the port where it is not the scheme's own. */
+export function parseOrigin(text: string, before: readonly string[] = []): readonly string[] {
+  if (!URL.canParse(text) || new URL(text).origin !== text) {
+    throw new InvalidArgumentError('write an origin such as https://example.org');
+  }
+  return [...before, text];
+}
+
 /** `--rate-limit`: what one guest may send a second. */
 export function rateLimitOption(): Option {
   const usual = `${MAX_MESSAGES_PER_SECOND},${formatSize(MAX_BYTES_PER_SECOND)}`;

@@ -1,7 +1,7 @@
 import type { LinuxVersion } from '../../guest/drivers/balloon-stats.ts';
 import type { GuestEnd } from '../../guest/guest.ts';
 import type { BalloonCompaction } from '../../guest/mm/balloon/compaction-mode.ts';
-import { type RunningGuests, startGuest } from '../../guest/start-guest.ts';
+import { type RunningGuests, type StartGuestOptions, startGuest } from '../../guest/start-guest.ts';
 import type { KmemEvent } from '../../guest/workload/kmem-trace.ts';
 import type { TraceReport } from '../../guest/workload/trace-program.ts';
 import { quotePeer } from '../../shared/lib/log.ts';
@@ -11,6 +11,7 @@ import type { LinkEnd } from '../../shared/transport/link.ts';
 import { type GuestImage, readGuestImage, readKmemTrace } from '../guest-image.ts';
 import { Progress } from '../progress.ts';
 import { EXIT, UsageError } from './errors.ts';
+import { type BalloonFlag, BalloonReport } from './guest-balloons.ts';
 import { makeLog } from './logging.ts';
 import { readCa, readToken } from './security.ts';
 import { serviceExitCode, stopSignal } from './signals.ts';
@@ -22,6 +23,7 @@ export interface GuestFlags {
   readonly swap?: number;
   readonly image?: string;
   readonly kmemTrace?: string;
+  readonly balloon?: readonly BalloonFlag[];
   readonly count: number;
   readonly seed: number;
   readonly epoch?: number;
@@ -41,10 +43,7 @@ export async function serveGuests(flags: GuestFlags): Promise<void> {
   const stopped = stopSignal();
   requireIds(flags);
   const running = await startGuest({
-    connect: flags.connect,
-    token: readToken(flags.tokenFile),
-    ca: readCa(flags.tlsCa, flags.connect),
-    insecure: flags.insecure === true,
+    ...hostsOf(flags),
     id: flags.id,
     ...memoryOf(flags),
     kmemTrace: traceOf(flags),
@@ -65,6 +64,23 @@ export async function serveGuests(flags: GuestFlags): Promise<void> {
   const outcome = await Promise.race([stopped, ended]);
   await running.close();
   process.exitCode = typeof outcome === 'string' ? serviceExitCode(outcome) : exitCodeOf(outcome);
+}
+
+/** Whom to dial with what: the guest's host and those of its further balloon devices. */
+function hostsOf(flags: GuestFlags) {
+  const { connect, id, balloon = [], tlsCa, insecure = false } = flags;
+  const token = readToken(flags.tokenFile);
+  const isOverTls = (url: string): boolean => /^wss:/i.test(url);
+  const urls = [connect, ...balloon.map((flag) => flag.connect ?? connect)];
+  const ca = readCa(tlsCa, urls.find(isOverTls) ?? connect);
+  const caFor = (url: string): string | undefined => (isOverTls(url) ? ca : undefined);
+  const report = new BalloonReport(id, connect, balloon);
+  return {
+    ...{ connect, token, ca: caFor(connect), insecure },
+    balloons: balloon.map((flag) => ({ ...flag, token, ca: caFor(flag.connect ?? connect) })),
+    onBalloonLink: report.onLink,
+    onBalloonEnd: report.onEnd,
+  } satisfies Partial<StartGuestOptions>;
 }
 
 /** RAM, and with --image the recorded guest to boot from. */

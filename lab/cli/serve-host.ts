@@ -1,6 +1,6 @@
 import { answerHostRequest } from '../../host/control/host-verbs.ts';
 import { DEFAULT_QMP_SETTINGS, type QmpDialect } from '../../host/control/qmp/settings.ts';
-import { startHost } from '../../host/start-host.ts';
+import { type RunningHost, startHost } from '../../host/start-host.ts';
 import type { HotplugKind } from '../../host/vmm/machine.ts';
 import { LineServer } from '../../shared/control/line-server.ts';
 import { type HostRequest, hostRequestSchema } from '../../shared/control/schemas.ts';
@@ -33,6 +33,7 @@ export interface HostFlags extends TlsFlags {
   readonly resumeWindow: number;
   readonly tokenFile?: string;
   readonly insecure?: true;
+  readonly allowOrigin?: readonly string[];
   readonly rateLimit: Partial<ServerLimits>;
   readonly log?: string | true;
 }
@@ -64,6 +65,7 @@ export async function serveHost(flags: HostFlags): Promise<void> {
     token: readToken(flags.tokenFile),
     tls: readTls(flags),
     insecure: flags.insecure === true,
+    allowedOrigins: flags.allowOrigin ?? [],
     limits: flags.rateLimit,
     qmpDir: flags.qmp,
     qmpTcp: flags.qmpTcp,
@@ -88,10 +90,7 @@ export async function serveHost(flags: HostFlags): Promise<void> {
     onGuestRemoved: ({ id }) => tell(id, 'is gone'),
     onQmpListening: (id, address) => say(`QMP of guest ${id} at ${address}`),
   });
-  const control = openControl(flags.control, (request) => {
-    const { vmm, transportCounters } = running.host;
-    return answerHostRequest({ ...running, vmm, transportCounters }, request);
-  });
+  const control = openControl(flags.control, running);
   try {
     await control?.listen();
     say(`listening on ${running.url}`);
@@ -103,9 +102,15 @@ export async function serveHost(flags: HostFlags): Promise<void> {
 
 function openControl(
   path: string | undefined,
-  answer: (request: HostRequest) => unknown,
+  running: RunningHost,
 ): LineServer<HostRequest> | undefined {
-  return path === undefined ? undefined : new LineServer(path, hostRequestSchema, answer);
+  if (path === undefined) return undefined;
+  const { vmm, transportCounters } = running.host;
+  const server: LineServer<HostRequest> = new LineServer(path, hostRequestSchema, (request) => {
+    const { counters: controlCounters } = server;
+    return answerHostRequest({ ...running, vmm, transportCounters, controlCounters }, request);
+  });
+  return server;
 }
 
 function say(text: string): void {

@@ -84,8 +84,11 @@ export class LineClient {
       return;
     }
     const waiting = this.#waiting.shift();
-    if (answer.ok) waiting?.resolve(answer.result);
-    else waiting?.reject(new ControlRequestError(answer.error ?? 'unknown error'));
+    const { ok, result, error = 'unknown error' } = answer;
+    if (ok) waiting?.resolve(result);
+    else if (waiting !== undefined) waiting.reject(new ControlRequestError(error));
+    // What it says unasked is why it takes no requests.
+    else this.#fail(error);
   }
 
   /** The first failure counts. */

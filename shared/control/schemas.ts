@@ -33,19 +33,30 @@ export const hostRequestSchema = z.discriminatedUnion('verb', [
     id: z.unknown().optional(),
   }),
   z.strictObject({ verb: z.literal('cut'), guest: guestId, id: z.unknown().optional() }),
+  z.strictObject({ verb: z.literal('ticket'), id: z.unknown().optional() }),
 ]);
 export type HostRequest = z.infer<typeof hostRequestSchema>;
 
+/** A verb of the module or the machine: for all balloon devices of the guest. */
 const driverVerb = <Name extends string>(verb: Name) =>
   z.strictObject({ verb: z.literal(verb), guest: guestId.optional(), id: z.unknown().optional() });
+
+/** A verb for one balloon device, by its id: the first where none is named. */
+const deviceVerb = <Name extends string>(verb: Name) =>
+  z.strictObject({
+    verb: z.literal(verb),
+    guest: guestId.optional(),
+    device: guestId.optional(),
+    id: z.unknown().optional(),
+  });
 
 /** Sizes of persistent huge pages, each with a pool of its own. */
 export const hugePageSize = z.enum(['2M', '1G']);
 export type HugePageSize = z.infer<typeof hugePageSize>;
 
 export const guestRequestSchema = z.discriminatedUnion('verb', [
-  driverVerb('unbind'),
-  driverVerb('bind'),
+  deviceVerb('unbind'),
+  deviceVerb('bind'),
   driverVerb('rmmod'),
   driverVerb('insmod'),
   driverVerb('suspend'),
@@ -89,6 +100,7 @@ export const guestRequestSchema = z.discriminatedUnion('verb', [
   z.strictObject({
     verb: z.literal('dump'),
     guest: guestId.optional(),
+    device: guestId.optional(),
     pfns: z.boolean().default(false),
     id: z.unknown().optional(),
   }),
@@ -143,10 +155,10 @@ export interface PageMapView {
   readonly regions: readonly PageMapRegion[];
 }
 
-/** What `dump` shows of a guest. */
-export interface GuestDump {
+/** What `dump` shows of one balloon device. */
+export interface BalloonDump {
+  /** What its host calls the machine: the guest's id for the first device. */
   readonly id: string;
-  readonly power: string;
   readonly connection: string;
   readonly driver: string;
   readonly status: number;
@@ -159,6 +171,25 @@ export interface GuestDump {
   readonly hintedPages: number;
   readonly buffersInFlight: number;
   readonly resizing: boolean;
+  /** What its host wanted of memory or machine that are not its own; the first owns both. */
+  readonly refused: {
+    readonly discard_pages_refused: number;
+    readonly power_verbs_refused: number;
+  };
+  /** Balloon list, oldest first, when asked for. */
+  readonly pfns?: readonly number[];
+}
+
+/**
+ * What `dump` shows of a guest. What is of one balloon device is the first's, or that of the one
+ * named.
+ */
+export interface GuestDump extends BalloonDump {
+  /** The guest's, whichever device is shown. */
+  readonly id: string;
+  readonly power: string;
+  /** Every balloon device, the first one first. */
+  readonly balloons: readonly BalloonDump[];
   /** Free blocks by order, all zones together. */
   readonly freeBlocks: readonly number[];
   /** Pages in the pool of persistent huge pages (nr_hugepages). */
@@ -177,6 +208,4 @@ export interface GuestDump {
     readonly pages: number;
   }[];
   readonly tasks: readonly { readonly name: string; readonly at: string }[];
-  /** Balloon list, oldest first, when asked for. */
-  readonly pfns?: readonly number[];
 }

@@ -51,6 +51,7 @@ export function asProtocolError(name: string): ProtocolErrorName | undefined {
  */
 export const HTTP_ERRORS = {
   unauthorized: { status: 401, text: 'a token is needed, and it must be the right one' },
+  'bad-ticket': { status: 401, text: 'the ticket is unknown, used before, or older than 30 s' },
   'upgrade-required': { status: 426, text: 'this port speaks WebSocket' },
   'bad-path': { status: 404, text: 'the path is not the endpoint' },
   'bad-method': { status: 405, text: 'an upgrade is a GET' },

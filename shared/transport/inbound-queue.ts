@@ -78,7 +78,8 @@ export class InboundQueue<Owner> {
     this.#bytes += frame.length;
     if (this.#throttled || !this.#isAbove(1)) return;
     this.#throttled = true;
-    this.#options.counters.add('MAX_INBOUND_MESSAGES');
+    const isMessages = this.#frames.length >= MAX_INBOUND_MESSAGES;
+    this.#options.counters.add(isMessages ? 'MAX_INBOUND_MESSAGES' : 'MAX_INBOUND_BYTES');
     this.#handlers.throttle(this.#link, true);
     if (this.#holds === 0) this.#flood?.tell('full');
   }

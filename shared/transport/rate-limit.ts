@@ -45,9 +45,8 @@ export class RateLimit {
   /** Time until something is left of both. */
   get waitMs(): number {
     const { messagesPerSecond, bytesPerSecond } = this.#rate;
-    const messagesMs = ((1 - this.#messages) / messagesPerSecond) * 1000;
-    const bytesMs = ((1 - this.#bytes) / bytesPerSecond) * 1000;
-    return Math.max(messagesMs, bytesMs, 1);
+    const messagesMs = waitFor(this.#messages, messagesPerSecond);
+    return Math.max(messagesMs, waitFor(this.#bytes, bytesPerSecond), 1);
   }
 
   #refill(): void {
@@ -58,6 +57,11 @@ export class RateLimit {
     this.#messages = grown(this.#messages, seconds, messagesPerSecond);
     this.#bytes = grown(this.#bytes, seconds, bytesPerSecond);
   }
+}
+
+/** Milliseconds until one is left. */
+function waitFor(left: number, perSecond: number): number {
+  return left >= 1 ? 0 : ((1 - left) / perSecond) * 1000;
 }
 
 function grown(left: number, seconds: number, perSecond: number): number {

@@ -17,8 +17,12 @@ const TRAFFIC = [
   'connections_ended',
   'connections_dropped',
   'tls_failed',
+  'tickets_issued',
+  'tickets_redeemed',
+  'MAX_TICKETS',
   'rate_held',
   'MAX_INBOUND_MESSAGES',
+  'MAX_INBOUND_BYTES',
   'OUTBOUND_SOFT_BYTES',
   'MAX_LOG_LINES_PER_SECOND',
 ] as const;

@@ -1,9 +1,9 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { MAX_HTTP_HEADERS } from '../limits.ts';
 import type { HttpErrorName } from '../protocol/errors.ts';
 import { HTTP_ERRORS } from '../protocol/errors.ts';
 import { ENDPOINT_PATH, SUBPROTOCOL } from '../protocol/messages.ts';
+import type { Tickets, TokenCheck } from './credentials.ts';
 
 /** What of a request is looked at before there is a connection. */
 export type RequestHead = Pick<IncomingMessage, 'url' | 'method' | 'headers' | 'rawHeaders'>;
@@ -13,53 +13,44 @@ export interface RequestPolicy {
   readonly allowedOrigins: readonly string[];
   /** Undefined lets everyone in who reaches the port. */
   readonly token: TokenCheck | undefined;
+  /** What an upgrade may bring in the place of the token, where there is one. */
+  readonly tickets: Tickets | undefined;
 }
 
-/**
- * Compares `Authorization: Bearer TOKEN` in a time that does not depend on what is equal. Of the
- * token only a digest is kept, so that no dump of this object shows it.
- */
-export class TokenCheck {
-  readonly #digest: Buffer;
+/** What the URL of an upgrade begins with that brings a ticket; all that follows is the ticket. */
+const TICKET_URL = `${ENDPOINT_PATH}?ticket=`;
 
-  constructor(token: string) {
-    this.#digest = digestOf(token);
-  }
-
-  accepts(authorization: string | undefined): boolean {
-    const given = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1] ?? '';
-    return timingSafeEqual(digestOf(given), this.#digest);
-  }
-}
-
-function digestOf(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
-}
-
-/** What is wrong with any request, plain or an upgrade: too many headers, or the token. */
+/** What is wrong with a plain request: too many headers, or the token. */
 export function checkRequest(
-  request: RequestHead,
+  { headers, rawHeaders }: RequestHead,
   { token }: RequestPolicy,
 ): HttpErrorName | undefined {
-  const { headers, rawHeaders } = request;
   if (rawHeaders.length / 2 > MAX_HTTP_HEADERS) return 'MAX_HTTP_HEADERS';
   if (token !== undefined && !token.accepts(headers.authorization)) return 'unauthorized';
   return undefined;
 }
 
 /**
- * Whether an HTTP upgrade may become a link: its headers and token, exact path, GET, WebSocket
- * version 13, no page of another origin, our subprotocol among those offered. Returns the first
- * thing wrong. The subprotocol of another version is refused here, before there is a connection
- * to be closed.
+ * Whether an HTTP upgrade may become a link: its headers and token or ticket, exact path, GET,
+ * WebSocket version 13, no page of another origin, our subprotocol among those offered. Returns the
+ * first thing wrong. The subprotocol of another version is refused here, before there is a
+ * connection to be closed. A ticket is used up by this, whatever else is wrong.
  */
 export function checkUpgrade(
   request: RequestHead,
   policy: RequestPolicy,
 ): HttpErrorName | undefined {
-  const wrong = checkRequest(request, policy);
-  if (wrong !== undefined) return wrong;
-  const { url, method, headers } = request;
+  const { method, headers, rawHeaders } = request;
+  const { tickets } = policy;
+  let { url = '' } = request;
+  if (tickets !== undefined && url.startsWith(TICKET_URL)) {
+    if (rawHeaders.length / 2 > MAX_HTTP_HEADERS) return 'MAX_HTTP_HEADERS';
+    if (!tickets.redeem(url.slice(TICKET_URL.length))) return 'bad-ticket';
+    url = ENDPOINT_PATH;
+  } else {
+    const wrong = checkRequest(request, policy);
+    if (wrong !== undefined) return wrong;
+  }
   if (url !== ENDPOINT_PATH) return 'bad-path';
   if (method !== 'GET') return 'bad-method';
   if (headers.upgrade?.toLowerCase() !== 'websocket') return 'bad-upgrade';
@@ -73,6 +64,7 @@ export function checkUpgrade(
 /** Headers that an answer needs beside its length and type. */
 const EXTRA_HEADERS: Partial<Record<HttpErrorName, Readonly<Record<string, string>>>> = {
   unauthorized: { 'WWW-Authenticate': 'Bearer' },
+  'bad-ticket': { 'WWW-Authenticate': 'Bearer' },
   'upgrade-required': { Upgrade: 'websocket' },
   'bad-method': { Allow: 'GET' },
   'bad-websocket-version': { Upgrade: 'websocket', 'Sec-WebSocket-Version': '13' },

@@ -14,19 +14,14 @@ import type { HttpErrorName } from '../protocol/errors.ts';
 import { PROTOCOL_ERRORS } from '../protocol/errors.ts';
 import { HEALTH_PATH, SUBPROTOCOL } from '../protocol/messages.ts';
 import { ConnectionGuard } from './connection-guard.ts';
+import { type Tickets, TokenCheck } from './credentials.ts';
 import { type Protection, requireSafeListen } from './exposure.ts';
 import { compileFloodWatch } from './flood-watch.ts';
 import type { InboundRate } from './inbound-queue.ts';
 import type { Link } from './link.ts';
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './server-limits.ts';
 import type { TransportCounter } from './transport-counters.ts';
-import {
-  checkRequest,
-  checkUpgrade,
-  httpRefusal,
-  type RequestPolicy,
-  TokenCheck,
-} from './upgrade-check.ts';
+import { checkRequest, checkUpgrade, httpRefusal, type RequestPolicy } from './upgrade-check.ts';
 import { answerBare, listenFailure, plainError, requestError } from './ws-answers.ts';
 import { WsLink } from './ws-link.ts';
 import { PuffWebSocket, WEBSOCKET_LIMITS } from './ws-socket.ts';
@@ -41,6 +36,8 @@ export interface WsServerOptions {
   readonly allowedOrigins?: readonly string[];
   /** What every request must carry; without it whoever reaches the port may come in. */
   readonly token?: string | undefined;
+  /** What an upgrade may carry instead. */
+  readonly tickets?: Tickets | undefined;
   /** Certificate and key of the port; without them it is plain HTTP. */
   readonly tls?: TlsIdentity | undefined;
   /** Other machines may connect without TLS. */
@@ -75,10 +72,11 @@ export class WsServer {
 
   /** Throws TlsError when certificate and key are of no use. */
   constructor(options: WsServerOptions) {
-    const { token, allowedOrigins = [] } = options;
+    const { token, tickets, allowedOrigins = [] } = options;
+    const check = token === undefined ? undefined : new TokenCheck(token);
     this.#options = options;
     this.#limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
-    this.#policy = { allowedOrigins, token: token === undefined ? token : new TokenCheck(token) };
+    this.#policy = { allowedOrigins, token: check, tickets };
     this.#rate = { ...this.#limits, floodWatch: compileFloodWatch(this.#limits.floodMs) };
     this.#guard = new ConnectionGuard(this.#limits, options.clock);
     this.#http = this.#newHttpServer();

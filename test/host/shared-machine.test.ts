@@ -10,6 +10,7 @@ import {
   MAX_GUESTS,
   MAX_QMP_NESTING,
   MAX_QMP_REQUEST_BYTES,
+  MAX_TICKETS,
 } from '../../shared/limits.ts';
 import { writePairs } from '../../shared/protocol/bodies.ts';
 import { encode } from '../../shared/protocol/codec.ts';
@@ -148,6 +149,57 @@ describe('counters', () => {
     expect(answerHostRequest({ ...host, vmm, transportCounters }, request)).toMatchObject({
       qmp: { clients: 1, MAX_QMP_NESTING: 1, MAX_QMP_REQUEST_BYTES: 1, MAX_QMP_WAITING: 0 },
     });
+  });
+});
+
+describe('the verb ticket', () => {
+  const controlled = (host: RunningHost) => {
+    const { vmm, transportCounters } = host.host;
+    return (verb: 'ticket' | 'counters') =>
+      answerHostRequest({ ...host, vmm, transportCounters }, { verb }) as Record<string, unknown>;
+  };
+
+  it('gives what connects a page of an allowed origin once, and is in no log', async () => {
+    const { log, lines } = textLog();
+    const host = await start({ log, token: TOKEN, allowedOrigins: ['https://page.example'] });
+    const control = controlled(host);
+    const { ticket, validMs } = control('ticket');
+    expect([ticket, validMs]).toEqual([expect.stringMatching(/^[\w-]{43}$/), 30_000]);
+    const url = `${host.url}?ticket=${ticket}`;
+    const socket = new WebSocket(url, [SUBPROTOCOL], { origin: 'https://page.example' });
+    await once(socket, 'open');
+    say(socket, hello);
+    await once(socket, 'message');
+    expect(host.list()).toMatchObject([{ id: 'vm0', connected: true }]);
+    const { pathname, search } = new URL(url);
+    const again = await ask(portOf(host), { path: pathname + search });
+    expect(again.body).toMatch(/^bad-ticket: /);
+    const stranger = await ask(portOf(host), { path: `${pathname}?ticket=guessed-secret` });
+    expect(stranger.status).toBe(401);
+    const counters = control('counters');
+    expect(counters).toMatchObject({
+      transport: { tickets_issued: 1, tickets_redeemed: 1, 'bad-ticket': 2, MAX_TICKETS: 0 },
+    });
+    socket.close(1000, 'guest-gone');
+    await expect.poll(() => lines.join('')).toContain('a link ended');
+    const seen = [...lines, again.body, stranger.body, JSON.stringify([counters, host.health()])];
+    expect(seen.join('\n')).toContain('bad-ticket');
+    for (const secret of [String(ticket), 'guessed-secret', '?ticket=']) {
+      expect(seen.join('\n')).not.toContain(secret);
+    }
+  });
+
+  it('says by the name of the limit that there are enough, and no two are the same', async () => {
+    const control = controlled(await start({ token: TOKEN }));
+    const all = Array.from({ length: MAX_TICKETS }, () => control('ticket').ticket);
+    expect(new Set(all).size).toBe(MAX_TICKETS);
+    expect(() => control('ticket')).toThrow(/^MAX_TICKETS: 64 of the last 30 s are not used yet$/);
+    expect(control('counters')).toMatchObject({ transport: { MAX_TICKETS: 1 } });
+  });
+
+  it('says where there is no token that none is needed', async () => {
+    const control = controlled(await start());
+    expect(() => control('ticket')).toThrow(/^this host wants no token: /);
   });
 });
 

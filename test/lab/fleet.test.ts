@@ -13,7 +13,7 @@ describe('a fleet of a host and two guests', () => {
     { id: 'vm1', memoryBytes: 128 * MIB, workload: 'none' as const, linux: '6.12' as const },
   ];
   const fleet = new Fleet({ guests, trace: true, seed: 7, hostArgs: ['--qemu-version', '9.0.1'] });
-  beforeAll(() => fleet.start(), 30_000);
+  beforeAll(() => fleet.start());
   afterAll(() => fleet.stop());
 
   test('start: every guest’s driver is up, every socket is in the folder', async () => {
@@ -123,6 +123,8 @@ describe('isSettled', () => {
     ...{ buffersInFlight: 1, resizing: false, canariesWrong: 0, statistics: {} },
     ...{ processes: [], tasks: [], freeBlocks: [], hugePages: 0, hugePages1G: 0, compaction: {} },
     swap: { pages: 0, freePages: 0 },
+    refused: { discard_pages_refused: 0, power_verbs_refused: 0 },
+    balloons: [],
   };
 
   test('all agree: isolated pages count, the statistics buffer does not', () => {

@@ -47,6 +47,22 @@ describe('the library', () => {
     await monitor.close();
   });
 
+  test('a guest with two balloon devices, each settled with its own host', async () => {
+    const [host, other] = [opened(await startHost()), opened(await startHost())];
+    const balloons = [{ id: 'b1', connect: other.url }];
+    const memory = { memory: '128M', workload: 'none' as const };
+    const guest = opened(await startGuest({ connect: host.url, id: 'vm0', ...memory, balloons }));
+    await settled(other, guest, { device: 'b1' });
+    host.host.vmm.balloon('vm0', 100 * MIB);
+    other.host.vmm.balloon('b1', 90 * MIB);
+    const [first, second] = [
+      await settled(host, guest),
+      await settled(other, guest, { device: 'b1' }),
+    ];
+    expect([first.host.actualBytes, second.host.actualBytes]).toEqual([100 * MIB, 90 * MIB]);
+    expect([first.dump.listPages, second.dump.listPages]).toEqual([7168, 9728]);
+  });
+
   test('settled gives up in time and tells what both sides look like', async () => {
     const host = opened(await startHost());
     const guest = opened(await startGuest({ connect: host.url, id: 'vm0', memory: '64M' }));

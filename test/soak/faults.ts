@@ -8,6 +8,9 @@ import { SoakFailure, type SoakFleet } from './soak-fleet.ts';
 /** How late a host on a busy machine may notice that a window has passed. */
 const LATE_MS = 1000;
 
+/** And how late at most, on one that has much else to do. */
+const DEAD_MS = 30_000;
+
 /** What a fault is done to, and with. */
 export interface Scene {
   readonly fleet: SoakFleet;
@@ -38,9 +41,13 @@ async function killHost({ fleet, prng }: Scene): Promise<void> {
 /** The window has passed: the guest must be dead for the host and its controllers. */
 async function expectDead({ fleet, guest, hostIsUp }: Scene): Promise<void> {
   if (!hostIsUp) return;
-  const summary = (await fleet.list()).find(({ id }) => id === guest);
-  const { status, ledgerPages } = summary ?? {};
-  if (status === 'guest-panicked' && ledgerPages === 0) return;
+  let status: string | undefined;
+  let ledgerPages: number | undefined;
+  for (const startMs = performance.now(); performance.now() - startMs < DEAD_MS; await sleep(50)) {
+    const summary = (await fleet.list()).find(({ id }) => id === guest);
+    ({ status, ledgerPages } = summary ?? {});
+    if (status === 'guest-panicked' && ledgerPages === 0) return;
+  }
   throw new SoakFailure(`${guest} is away for long: it is ${status}, ledger ${ledgerPages}`);
 }
 

@@ -13,8 +13,8 @@ export interface Judged {
   readonly repeats: number;
 }
 
-/** Compaction holds on to the pages of a balloon for milliseconds. */
-const AGREE_MS = 3000;
+/** Compaction holds on to the pages of a balloon for milliseconds, or until it has a CPU again. */
+const AGREE_MS = 30_000;
 
 /** What Linux' own driver does: it kicks the statistics queue early (G34). */
 const LINUX_DOES = 'buffer-before-driver-ok';

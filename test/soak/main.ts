@@ -1,10 +1,14 @@
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
+import { EXIT, oneLine } from '../../lab/cli/errors.ts';
 import { parseCount, parseSeed } from '../../lab/cli/options.ts';
 import { fuzzSoak } from './fuzz-run.ts';
 import { manySoak } from './many.ts';
 import { PeersSoak } from './peers.ts';
 
-/** Runs that take minutes: `main.js peers`, `many` and `fuzz`. Exit code 1 when one finds a bug. */
+/**
+ * Runs that take minutes: `main.js peers`, `many` and `fuzz`. Exit code 1 when one finds a bug, 2
+ * for wrong arguments.
+ */
 interface Flags {
   readonly rounds: number;
   readonly guests: number;
@@ -41,7 +45,17 @@ async function peers({ rounds, seed }: Flags): Promise<void> {
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 
-const program = new Command('soak').description('soak runs on real processes');
+const USAGE = 'peers [--rounds N], many [--guests N] [--seconds N] or fuzz [--frames N], --seed N';
+const program = new Command('soak')
+  .description('soak runs on real processes')
+  .exitOverride()
+  .configureOutput({
+    outputError: (text, write) => {
+      write(`soak: ${oneLine(text.replace(/^error: /, ''))} (${USAGE})\n`);
+    },
+  })
+  .argument('[run]')
+  .action((name?: string) => program.error(name ? `no run '${name}'` : 'name a run'));
 const seed = Math.floor(Math.random() * 2 ** 32);
 program
   .command('peers')
@@ -62,4 +76,9 @@ program
   .option('--frames <n>', 'frames for each side', parseSeed, 1_000_000)
   .option('--seed <n>', 'which frames', parseSeed, seed)
   .action((flags: Flags) => seeded(flags.seed, () => fuzzSoak({ ...flags, report })));
-await program.parseAsync();
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.unusable;
+}

@@ -34,7 +34,7 @@ const GUESTS = 4;
 const MEMORY_BYTES = 128 * MIB;
 const RESUME_WINDOW_MS = 1500;
 const POLLING_SECONDS = 1;
-const SETTLE_MS = 30_000;
+const SETTLE_MS = 60_000;
 /** One round in so many stops a guest for longer than heartbeats take. */
 const HEARTBEAT_EVERY = 100;
 

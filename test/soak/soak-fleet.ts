@@ -7,6 +7,7 @@ import { PuffProcess } from '../../lab/process.ts';
 import { LineClient } from '../../shared/control/line-client.ts';
 import type { GuestDump, HostGuestSummary } from '../../shared/control/schemas.ts';
 import { formatSize } from '../../shared/lib/units.ts';
+import { unusedPort } from '../support/ports.ts';
 import { processesWith } from './processes.ts';
 
 export interface SoakFleetOptions {
@@ -15,6 +16,9 @@ export interface SoakFleetOptions {
   readonly seed: number;
   readonly resumeWindowMs: number;
 }
+
+/** How long a process takes at most to open its control socket, on a machine with other work. */
+const LISTEN_MS = 60_000;
 
 /** Something that a soak exists to find; the message says what was seen. */
 export class SoakFailure extends Error {
@@ -38,7 +42,7 @@ export class SoakFleet {
     rmSync(this.directory, { recursive: true, force: true });
   };
   #host: PuffProcess | undefined;
-  #port = 0;
+  #port: number | undefined;
   #ended = false;
 
   constructor(options: SoakFleetOptions) {
@@ -54,14 +58,14 @@ export class SoakFleet {
 
   /** Resolves when the host listens; its guests and controllers come by themselves. */
   async startHost(): Promise<void> {
+    this.#port ??= await unusedPort();
     const started = this.#spawn([
       ...['host', '--listen', `127.0.0.1:${this.#port}`, '--qmp', this.directory],
       ...['--control', this.#path('host.ctl'), '--store', this.#path('guests')],
       ...['--resume-window', String(this.#options.resumeWindowMs / 1000)],
     ]);
     this.#host = started;
-    const [, port] = await started.line(/listening on ws:\/\/127\.0\.0\.1:(\d+)/);
-    this.#port = Number(port);
+    await started.line(/listening on ws:/);
   }
 
   /** Resolves when the guest takes requests; the host may be away. */
@@ -203,7 +207,7 @@ export class SoakFleet {
         this.#controls.set(name, control);
         return control;
       } catch (error) {
-        if (performance.now() - startMs > 10_000) throw error;
+        if (performance.now() - startMs > LISTEN_MS) throw error;
         await sleep(10);
       }
     }

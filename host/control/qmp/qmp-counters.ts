@@ -7,6 +7,7 @@ const NAMES = [
   'MAX_QMP_OUTPUT_BYTES',
   'MAX_QMP_REQUEST_BYTES',
   'MAX_QMP_NESTING',
+  'QMP_CLOSE_TIMEOUT_MS',
   'socket-errors',
 ] as const;
 export type QmpCounter = (typeof NAMES)[number];

@@ -117,6 +117,7 @@ export class QmpServer {
     this.#monitor.close();
     for (const { socket } of this.#served) socket.destroySoon();
     const timeout = clock.setTimeout(() => {
+      this.counters.add('QMP_CLOSE_TIMEOUT_MS', this.#served.size);
       for (const { socket } of this.#served) socket.destroy();
     }, QMP_CLOSE_TIMEOUT_MS);
     await allClosed;
@@ -132,13 +133,31 @@ export class QmpServer {
       this.#log.warn({ limit: 'MAX_QMP_WAITING' }, 'QMP client refused');
       socket.destroy();
     } else {
-      this.#waiting.push(socket);
+      this.#wait(socket);
     }
+  }
+
+  /**
+   * Until its turn comes only a buffer's worth is read of a client. One that leaves before it has
+   * asked for anything makes room: controllers give up when no greeting comes.
+   */
+  #wait(socket: Socket): void {
+    const leave = (): void => {
+      const place = this.#waiting.indexOf(socket);
+      if (place >= 0) this.#waiting.splice(place, 1);
+      socket.destroy();
+    };
+    this.#waiting.push(socket);
+    socket.once('close', leave).on('readable', () => {
+      // With nothing to read, readable is the end.
+      if (socket.readableLength === 0) leave();
+    });
   }
 
   #serve(socket: Socket): void {
     this.counters.add('clients');
     socket.setNoDelay(true);
+    socket.removeAllListeners('readable');
     const session = this.#monitor.open((text) => this.#write(socket, text));
     const client: ServedClient = { socket, session, unfed: NOTHING, turn: undefined };
     this.#served.add(client);

@@ -165,6 +165,23 @@ describe('free page reporting', () => {
     expect(held.session.vm('vm0').ledger.count('reported')).toBeGreaterThan(20 * 1024);
   });
 
+  it('is over before a suspend is: the report that the host has is waited for', () => {
+    const held = reportingGuest({ hold: true });
+    held.run(2100);
+    expect(lentPages(held)).toBeGreaterThan(0);
+    held.guest.verb('suspend');
+    held.run(100);
+    expect(held.guest.kernel.core.state).toBe('freezing');
+    held.holding = false;
+    held.release();
+    expect(held.guest.kernel.core.state).toBe('suspended');
+    expect(lentPages(held)).toBe(0);
+    const told = reports(held).length;
+    held.guest.verb('resume');
+    held.run(60_000);
+    expect(reports(held).length).toBeGreaterThan(told);
+  });
+
   it('needs a ring for 32 blocks: with a smaller one the probe fails (ENOSPC)', () => {
     const bits = [VIRTIO_BALLOON_F_STATS_VQ, VIRTIO_BALLOON_F_REPORTING];
     const small = new FakeHost(bits, [128, 128, 128, 16]);

@@ -136,6 +136,7 @@ describe('admission of guests', () => {
     clock.advanceBy(RESUME_WINDOW_MS);
     expect(enter({ session, received: 1 }).said).toBe('power-on');
     expect(vmm.vm('vm0').runState).toBe('running');
+    expect(vmm.counters.get('guests_dead')).toBe(1);
   });
 });
 

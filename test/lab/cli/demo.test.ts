@@ -12,7 +12,7 @@ function demo(name: string) {
 }
 
 describe.concurrent('puff demo', () => {
-  test('shows that all is equal and where to go next; exit 0 within 30 s', async () => {
+  test('shows that all is equal and where to go next; exit 0', async () => {
     const { process, temporary } = demo('whole');
     const { code, stdout, stderr } = await process.ended;
     expect([code, stderr]).toEqual([0, '']);
@@ -27,11 +27,11 @@ describe.concurrent('puff demo', () => {
     expect(stdout).toContain('   oom notifier waits to: take balloon_lock\n');
     expect(stdout).toContain('Where to go next:\n  npx puff ');
     expect(readdirSync(temporary)).toEqual([]);
-  }, 30_000);
+  });
 
   test('Ctrl-C: the processes are ended, their folder is gone, exit 130', async () => {
     const { process, temporary } = demo('stopped');
-    await process.output(/vm0: balloon +[1-9]\d?%/);
+    await process.output(/vm0: balloon +\d+%/);
     const { code, stdout, stderr } = await process.end('SIGINT');
     expect([code, stderr]).toEqual([130, '']);
     expect(readdirSync(temporary)).toEqual([]);

@@ -101,7 +101,7 @@ describe('the blocks under "Run a host and guests" of the README, in order', () 
       ...['mkdir', 'host', 'guest', 'printf', 'ctl', 'ctl', 'ctl', 'ctl', 'ctl'],
       ...['guest', 'run', 'run', 'verify'],
     ]);
-  }, 60_000);
+  });
 });
 
 /** Pastes commands, with a folder and a port of the test's own and a smaller fleet. */

@@ -73,6 +73,32 @@ describe.concurrent('puff explore', () => {
     expect(lines.filter((line) => !line.endsWith(' --pages 1 --event cut'))).toEqual([]);
   });
 
+  test('--json is JSON with every other flag too', async () => {
+    const json = async (...args: readonly string[]): Promise<unknown[]> => {
+      const { stdout, stderr } = await puff(['explore', ...args, '--json']);
+      expect(stderr).toBe('');
+      return stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+    };
+    const listed = await json('--list', '--pages', '1');
+    expect(listed).toContainEqual({ scenario: 'dequeue isolate --pages 1' });
+    const [mistake] = await json('--history');
+    expect(mistake).toMatchObject({
+      schedule: expect.arrayContaining(['fill: take balloon_lock']),
+    });
+    const file = place.path('to-json');
+    writeFileSync(file, 'compactor 1: choose page 0\n');
+    expect(await json('isolate', 'free', '--schedule', file)).toEqual([
+      {
+        scenario: 'isolate free --pages 1',
+        schedule: ['compactor 1: choose page 0'],
+        violation: null,
+      },
+    ]);
+  });
+
   test('--history: the deadlock of 2017 in a few lines', async () => {
     const { code, stdout } = await puff(['explore', '--history']);
     expect([code, stdout.split('\n').filter((line) => !line.startsWith('#'))]).toEqual([

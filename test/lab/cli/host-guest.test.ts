@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocketServer } from 'ws';
@@ -8,6 +7,7 @@ import { connectQmp } from '../../../lab/qmp-client.ts';
 import { LineClient } from '../../../shared/control/line-client.ts';
 import type { GuestDump, HostGuestSummary } from '../../../shared/control/schemas.ts';
 import { SUBPROTOCOL } from '../../../shared/protocol/messages.ts';
+import { unusedPort } from '../../support/ports.ts';
 import { type Puff, Workplace } from '../../support/puff.ts';
 
 /** How hosts and guests begin, meet and end, as their users see it. One host serves most tests. */
@@ -99,7 +99,7 @@ describe.concurrent('a guest', () => {
   });
 
   test('waits for a host that is not there yet, and comes back to the next one', async () => {
-    const port = await freePort();
+    const port = await unusedPort();
     const address = `127.0.0.1:${port}`;
     const guest = place.start(['guest', '--connect', `ws://${address}`, '--memory', '64M']);
     await guest.output(/puff guest vm0: lost \(".*ECONNREFUSED.*"\), trying again\n/);
@@ -115,7 +115,7 @@ describe.concurrent('a guest', () => {
 
   test('SIGTERM ends one that never found a host', async () => {
     const path = place.path('never.ctl');
-    const flags = ['--connect', `ws://127.0.0.1:${await freePort()}`, '--control', path];
+    const flags = ['--connect', `ws://127.0.0.1:${await unusedPort()}`, '--control', path];
     const guest = place.start(['guest', ...flags]);
     await guest.output(/trying again/);
     expect((await guest.end()).code).toBe(0);
@@ -139,7 +139,7 @@ describe.concurrent('a guest', () => {
     await place.guest(url, ['--id', 'oom', '--control', path, ...flags]);
     const guest = await LineClient.connect(path);
     const dump = (): Promise<GuestDump> => guest.request({ verb: 'dump' });
-    await vi.waitFor(async () => expect((await dump()).driver).toBe('bound'));
+    await vi.waitFor(async () => expect((await dump()).driver).toBe('bound'), 60_000);
     const { features, processes } = await dump();
     guest.close();
     expect(features).toContain('VIRTIO_BALLOON_F_DEFLATE_ON_OOM');
@@ -233,15 +233,4 @@ describe.concurrent('a host', () => {
 
 function handleProtocols(): string {
   return SUBPROTOCOL;
-}
-
-/** A port nobody listens on at the moment. */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -3,6 +3,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { connectQmp, type QmpClient } from '../../../lab/qmp-client.ts';
 import { LineClient } from '../../../shared/control/line-client.ts';
 import type { GuestDump } from '../../../shared/control/schemas.ts';
+import { unusedPort } from '../../support/ports.ts';
 import { puff, Workplace } from '../../support/puff.ts';
 
 const workplace = new Workplace();
@@ -26,21 +27,22 @@ describe('puff host --store', () => {
   test('after SIGKILL: guest, target and interval are there again, and every frame', async () => {
     const args = ['--store', workplace.path('guests'), '--qmp', workplace.directory];
     const control = ['--control', workplace.path('host.ctl')];
-    const first = await workplace.host([...args, ...control]);
-    const guest = await workplace.guest(first.url, ['--control', workplace.path('vm0.ctl')]);
+    const port = String(await unusedPort());
+    const first = workplace.start(['host', '--listen', port, ...args, ...control]);
+    const [url = ''] = await first.output(/ws:\S+/);
+    const guest = await workplace.guest(url, ['--control', workplace.path('vm0.ctl')]);
     const before = await connectQmp(workplace.path('vm0.qmp'));
     await before.execute('balloon', { value: TARGET });
     await before.execute('qom-set', { ...POLLING, value: 3 });
     await atTarget(before);
     const dumped = await LineClient.connect(workplace.path('vm0.ctl'));
     const list = await dumped.request<GuestDump>({ verb: 'dump', pfns: true });
-    await first.process.end('SIGKILL');
+    await first.end('SIGKILL');
     await before.close();
     // Both were left behind by the kill.
     expect(existsSync(workplace.path('vm0.qmp'))).toBe(true);
     expect(existsSync(workplace.path('guests.lock'))).toBe(true);
 
-    const port = new URL(first.url).port;
     const again = workplace.start(['host', '--listen', port, ...args, ...control]);
     await again.output(/guest vm0 restored, 67108864 bytes of RAM.*listening on/s);
     const after = await connectQmp(workplace.path('vm0.qmp'));

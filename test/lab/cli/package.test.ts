@@ -17,7 +17,7 @@ beforeAll(async () => {
   const { code, stdout } = await run('npm', ['pack', ...flags], ROOT);
   expect(code).toBe(0);
   [packed] = JSON.parse(stdout);
-}, 60_000);
+});
 
 afterAll(() => place.clear());
 
@@ -76,7 +76,7 @@ describe('installed in an empty folder', () => {
     await install(context);
     const { code, stdout } = await run('npx', ['--no-install', 'puff', '--version'], home);
     expect([code, stdout]).toEqual([0, `${manifest.version}\n`]);
-  }, 60_000);
+  });
 
   test('recordings and scenarios are found from there', async (context) => {
     await install(context);
@@ -85,7 +85,7 @@ describe('installed in an empty folder', () => {
     expect([verified.code, verified.stderr]).toEqual([0, '']);
     const named = await run(main, ['run', 'nope'], home);
     expect(named.stderr).toContain("Puff's own are cut, inflate-deflate, oom");
-  }, 60_000);
+  });
 
   test('the README’s example has the right types', async (context) => {
     await install(context);
@@ -99,5 +99,5 @@ describe('installed in an empty folder', () => {
     const tsc = join(ROOT, 'node_modules/.bin/tsc');
     const args = [...strict, '--module', 'nodenext', ...types, 'example.mts'];
     expect(await run(tsc, args, home)).toMatchObject({ code: 0, stdout: '' });
-  }, 60_000);
+  });
 });

@@ -46,17 +46,13 @@ describe.concurrent('the scenarios that come with Puff', () => {
     expect(lines).toContain('3/11 check vm0 ledger and list hold the same 131072 pages');
     expect(stdout).toMatch(/^2\/11 settle vm0 100% 512M$/m);
     expect(stdout).not.toContain('\r');
-  }, 60_000);
+  });
 
-  test.each(['cut', 'oom'])(
-    '%s: exit 0',
-    async (name) => {
-      const { code, stdout, stderr } = await ended(name);
-      expect([code, stderr]).toEqual([0, '']);
-      expect(stdout).toMatch(/: all 5 steps as expected\n$/);
-    },
-    60_000,
-  );
+  test.each(['cut', 'oom'])('%s: exit 0', async (name) => {
+    const { code, stdout, stderr } = await ended(name);
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/: all 5 steps as expected\n$/);
+  });
 });
 
 describe.concurrent('fragmentation', () => {
@@ -74,22 +70,18 @@ describe.concurrent('fragmentation', () => {
     expect(movable).toBeGreaterThan(20);
     expect(off).toBeLessThan(movable / 2);
     expect(stdout).toMatch(/^off: compaction moved \d+ pages, 0 of the 25600 of the balloon/m);
-  }, 60_000);
+  });
 
   test.each([
     [['fragmentation', '--memory', '128M'], /^puff: fragmentation needs 256M or more\n$/],
     [['cut', '--memory', '1G'], /^puff: --memory and --balloon-compaction are for frag/],
     [['fragmentation', '--balloon-compaction', 'no'], /^puff: .*one of movable, v2012, off/],
-  ])(
-    '%j is refused, exit 2',
-    async (words, message) => {
-      const [name = '', ...flags] = words;
-      const { code, stderr } = await ended(name, ...flags);
-      expect(code).toBe(2);
-      expect(stderr).toMatch(message);
-    },
-    60_000,
-  );
+  ])('%j is refused, exit 2', async (words, message) => {
+    const [name = '', ...flags] = words;
+    const { code, stderr } = await ended(name, ...flags);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+  });
 });
 
 describe.concurrent('a step that fails: one line with its place, exit 1', () => {
@@ -190,7 +182,7 @@ describe.concurrent('ended from outside', () => {
     expect(pids.map(isAlive)).toEqual([true, true]);
     await process.end('SIGKILL');
     // Nobody is left who could tell of their end: they are orphans.
-    await vi.waitFor(() => expect(pids.map(isAlive)).toEqual([false, false]), 10_000);
+    await vi.waitFor(() => expect(pids.map(isAlive)).toEqual([false, false]), 60_000);
     const [files = ''] = readdirSync(temporary);
     const sockets = ['host.ctl', 'vm0.ctl', 'vm0.qmp'].map((file) => join(temporary, files, file));
     expect(sockets.filter((path) => existsSync(path))).toEqual([]);

@@ -1,8 +1,16 @@
+import { once } from 'node:events';
 import { chmodSync, copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { UsageError } from '../../../lab/cli/errors.ts';
-import { parseRateLimit, readCa, readTls, readToken } from '../../../lab/cli/security.ts';
+import {
+  parseOrigin,
+  parseRateLimit,
+  readCa,
+  readTls,
+  readToken,
+} from '../../../lab/cli/security.ts';
 import { MIB } from '../../../shared/lib/units.ts';
 import { puff, ROOT, Workplace } from '../../support/puff.ts';
 
@@ -132,6 +140,63 @@ describe('--rate-limit', () => {
     expect(parseRateLimit('5000,16M')).toEqual(limit);
     expect(parseRateLimit('5000,16777216')).toEqual(limit);
     expect(Object.values(parseRateLimit('off'))).toEqual(Array(3).fill(Number.POSITIVE_INFINITY));
+  });
+});
+
+describe('--allow-origin', () => {
+  test.each(['page.example', 'https://page.example/', 'https://page.example/x', 'null', '*', ''])(
+    '%j is refused',
+    (origin) => {
+      expect(() => parseOrigin(origin)).toThrow(/^write an origin such as https:\/\/example\.org$/);
+    },
+  );
+
+  test('may be given several times', () => {
+    const one = parseOrigin('https://page.example');
+    expect(parseOrigin('http://127.0.0.1:8080', one)).toEqual([
+      'https://page.example',
+      'http://127.0.0.1:8080',
+    ]);
+  });
+});
+
+describe('a ticket', () => {
+  test('of puff ctl lets a page in once; nobody else prints it', async () => {
+    const control = place.path('host.ctl');
+    const flags = [
+      '--control',
+      control,
+      '--log',
+      'debug',
+      '--allow-origin',
+      'https://page.example',
+    ];
+    const host = place.start(['host', '--listen', '127.0.0.1:0', ...tokenFile(), ...flags]);
+    const [, url = ''] = await host.output(/listening on (ws:\S+)/);
+    const { ticket } = JSON.parse((await puff(['ctl', control, 'ticket'])).stdout);
+    const dialled = (origin: string): WebSocket =>
+      new WebSocket(`${url}?ticket=${ticket}`, ['puff.v1.msgpack'], { origin });
+    const page = dialled('https://page.example');
+    await once(page, 'open');
+    const [refused] = await once(dialled('https://page.example'), 'error');
+    expect(refused.message).toContain('401');
+    page.terminate();
+    const counters = await puff(['ctl', control, 'counters']);
+    expect(JSON.parse(counters.stdout)).toMatchObject({
+      transport: { tickets_redeemed: 1, 'bad-ticket': 1 },
+      control: { clients: 2, requests: 2, MAX_CONTROL_CLIENTS: 0 },
+    });
+    await host.output(/bad-ticket/);
+    const { stdout, stderr } = await host.end();
+    expect(stdout + stderr + counters.stdout).not.toContain(ticket);
+  });
+
+  test('is not to be had of a host that wants no token: one line, exit 2', async () => {
+    const control = place.path('host.ctl');
+    await place.host(['--control', control]);
+    const { code, stdout, stderr } = await puff(['ctl', control, 'ticket']);
+    expect(stderr).toMatch(/^puff: \S+: this host wants no token: whoever [^\n]+\n$/);
+    expect([code, stdout]).toEqual([2, '']);
   });
 });
 

@@ -7,6 +7,7 @@ import { MAIN, puff, ROOT } from '../../support/puff.ts';
 
 const COMMANDS = ['host', 'guest', 'run', 'ctl', 'verify', 'explore', 'demo'] as const;
 const GUEST = ['guest', '--connect', 'ws://127.0.0.1:1'];
+const SIXTEEN_BALLOONS = Array.from({ length: 16 }, (_, at) => ['--balloon', `b${at}`]).flat();
 const LONG_ID = 'a'.repeat(65);
 
 describe.concurrent('help', () => {
@@ -126,6 +127,9 @@ describe('a wrong flag or argument is one clear line', () => {
     [[...GUEST, '--seed', '-1'], /a whole number from 0 to 4294967295/],
     [[...GUEST, '--linux', '5.15'], /one of 6\.1, 6\.12/],
     [[...GUEST, '--workload', 'heavy'], /one of default, none/],
+    [[...GUEST, '--balloon', '../b1'], /an id has 1 to 64 letters/],
+    [[...GUEST, '--balloon', 'b1='], /write ID or ID=URL/],
+    [[...GUEST, '--balloon', 'b1=http://127.0.0.1:1'], /write a URL such as ws:/],
     [['run'], /missing required argument 'scenario'/],
     [['ctl'], /missing required argument 'socket'/],
     [['verify'], /missing required argument 'dir'/],
@@ -158,6 +162,9 @@ describe.concurrent('a mistake is one clear line on stderr and exit 2', () => {
     [['guest'], /required option '--connect <url>' not specified/],
     [[...GUEST, '--memory', '63M'], /'63M' is no guest's RAM; a guest has 64M to 64G/],
     [[...GUEST, '--id', 'a'.repeat(63), '--count', '2'], /longer than 64 characters/],
+    [[...GUEST, '--balloon', 'b1', '--balloon', 'b1'], /two balloon devices .* the id 'b1'/],
+    [[...GUEST, '--balloon', 'b1', '--count', '2'], /for one guest, not for several/],
+    [[...GUEST, ...SIXTEEN_BALLOONS], /17 balloon devices: a guest has at most 16/],
     [
       ['run', 'nope'],
       /no scenario nope: no such file, and Puff's own are cut, inflate-deflate, oom/,

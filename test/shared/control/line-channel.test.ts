@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createConnection, type Socket } from 'node:net';
+import { createConnection, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -129,6 +129,7 @@ describe('the server', () => {
       error: expect.stringContaining('MAX_CONTROL_LINE_BYTES'),
     });
     expect(rest).toBe('');
+    expect(server.counters.snapshot()).toMatchObject({ requests: 1, MAX_CONTROL_LINE_BYTES: 1 });
   });
 
   test('does not read from a client that does not read its answers', async () => {
@@ -190,6 +191,21 @@ describe('the client', () => {
     const left = await LineClient.connect(path);
     await server.close();
     await expect(left.request({ verb: 'echo' })).rejects.toThrow('the control channel was closed');
+  });
+
+  test('an error that came unasked is why later requests are rejected', async () => {
+    const other = join(directory, 'other');
+    const refusing = createServer().listen(other);
+    await once(refusing, 'listening');
+    const accepted = once(refusing, 'connection') as Promise<[Socket]>;
+    const client = await LineClient.connect(other);
+    const [socket] = await accepted;
+    socket.resume().end('{"ok":false,"error":"no room"}\n');
+    // The client ends its side when it has read all of this one.
+    await once(socket, 'close');
+    await new Promise(setImmediate);
+    await expect(client.request({ verb: 'echo' })).rejects.toThrow(/^no room$/);
+    refusing.close();
   });
 
   test('long answers come whole', async () => {

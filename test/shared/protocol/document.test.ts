@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { Vmm } from '../../../host/vmm/vmm.ts';
+import { VirtualClock } from '../../../shared/lib/clock.ts';
 import * as limits from '../../../shared/limits.ts';
 import { HTTP_ERRORS, PROTOCOL_ERRORS } from '../../../shared/protocol/errors.ts';
 import { ENDPOINT_PATH, SCHEMAS, SUBPROTOCOL } from '../../../shared/protocol/messages.ts';
 import { judgeEnd } from '../../../shared/transport/link-end.ts';
+import { transportCounters } from '../../../shared/transport/transport-counters.ts';
 
 /** docs/PROTOCOL.md is written by hand and must say what the code does. */
 const DOCUMENT = readFileSync(new URL('../../../docs/PROTOCOL.md', import.meta.url), 'utf8');
@@ -24,6 +27,12 @@ function table(header: string): string[][] {
     );
   }
   return rows;
+}
+
+const limitRows = (): string[][] => table('| name | value | what for | told as |');
+
+function noDevice(): never {
+  throw new Error('no guest comes here');
 }
 
 describe('docs/PROTOCOL.md', () => {
@@ -59,15 +68,29 @@ describe('docs/PROTOCOL.md', () => {
 
   test('every limit it names has the value of shared/limits.ts', () => {
     const values: Readonly<Record<string, number>> = { ...limits };
-    const rows = table('| name | value | what for |');
+    const rows = limitRows();
     expect(rows.length).toBeGreaterThan(20);
     for (const [name, value] of rows) {
       expect(Number(value), name).toBe(values[name.replaceAll('`', '')]);
     }
   });
 
+  test('every limit that a peer can go beyond is told by a name that has a counter', () => {
+    const vmm = new Vmm({ clock: new VirtualClock(), deviceFor: noDevice, newSessionName: String });
+    const counted = new Set([
+      ...Object.keys(transportCounters().snapshot()),
+      ...Object.keys(vmm.counters.snapshot()),
+    ]);
+    for (const [name, , , told] of limitRows()) {
+      if (/^(?:an?|the) \w+'s own$|^the reason of that close$/.test(told)) continue;
+      const names = told.match(/`[\w-]+`/g)?.map((one) => one.replaceAll('`', '')) ?? [];
+      expect(names.length, name).toBeGreaterThan(0);
+      for (const one of names) expect(counted, name).toContain(one);
+    }
+  });
+
   test('limits that an error is named after are in the table of limits', () => {
-    const named = new Set(table('| name | value | what for |').map(([name]) => name));
+    const named = new Set(limitRows().map(([name]) => name));
     const errors = Object.keys(PROTOCOL_ERRORS).filter((name) => name === name.toUpperCase());
     for (const name of errors) {
       if (name !== 'QUEUE_CREDIT' && name !== 'MAX_GUESTS') expect(named).toContain(`\`${name}\``);

@@ -5,6 +5,7 @@ import {
   type ConnectionLimits,
   isLoopback,
 } from '../../../shared/transport/connection-guard.ts';
+import { DEFAULT_SERVER_LIMITS } from '../../../shared/transport/server-limits.ts';
 
 const LIMITS: ConnectionLimits = {
   connections: 10,
@@ -54,6 +55,19 @@ test('loopback is exempt from the count by address unless asked for, not from ot
   strict.entered('127.0.0.1');
   strict.entered('127.0.0.1');
   expect(strict.entered('127.0.0.1')).toBe('MAX_CONNECTIONS_PER_ADDRESS');
+});
+
+test('in service an address has 1,024 connections, loopback more, and all together 10,000', () => {
+  const { POSITIVE_INFINITY: acceptsPerSecond } = Number;
+  const guard = guardWith({ ...DEFAULT_SERVER_LIMITS, acceptsPerSecond });
+  const enter = (address: string, count: number): Set<string | undefined> =>
+    new Set(Array.from({ length: count }, () => guard.entered(address)));
+  expect(enter('192.0.2.1', 1024)).toEqual(new Set([undefined]));
+  expect(guard.entered('192.0.2.1')).toBe('MAX_CONNECTIONS_PER_ADDRESS');
+  guard.left('192.0.2.1');
+  expect(enter('127.0.0.1', 10_000 - 1024)).toEqual(new Set([undefined]));
+  expect(guard.count).toBe(10_000);
+  expect(guard.entered('127.0.0.1')).toBe('MAX_CONNECTIONS');
 });
 
 test('twice the rate may come at once, then as many as time has earned', () => {

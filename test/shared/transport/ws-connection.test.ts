@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Prng } from '../../../shared/lib/prng.ts';
 import { RealClock } from '../../../shared/lib/real-clock.ts';
 import type { GuestToHost, HostToGuest } from '../../../shared/protocol/messages.ts';
@@ -9,6 +9,7 @@ import type { Link } from '../../../shared/transport/link.ts';
 import { transportCounters } from '../../../shared/transport/transport-counters.ts';
 import { dial, endpointUrl } from '../../../shared/transport/ws-client.ts';
 import { WsServer } from '../../../shared/transport/ws-server.ts';
+import { unusedPort } from '../../support/ports.ts';
 import { REGIONS, spell, TestOwner } from './harness.ts';
 
 /** Guest connection, acceptor and sessions over real sockets, on the machine's clock. */
@@ -57,7 +58,7 @@ class Guest {
 
   /** Resolves once the guest was told `event` last. */
   async told(...events: string[]): Promise<void> {
-    await vi.waitFor(() => expect(this.events).toEqual(events), { timeout: 5000, interval: 2 });
+    await expect.poll(() => this.events, { interval: 2 }).toEqual(events);
   }
 }
 
@@ -67,7 +68,7 @@ let guest: Guest;
 
 beforeEach(async () => {
   host = new Host();
-  port = await host.server.listen('127.0.0.1', 0);
+  port = await host.server.listen('127.0.0.1', await unusedPort());
   guest = new Guest(endpointUrl(`ws://127.0.0.1:${port}`));
 });
 afterEach(async () => {
@@ -97,7 +98,7 @@ test('cables cut at random moments: every message once and in order, both ways',
     if (cuts.below(200) === 0) guest.links.at(-1)?.terminate();
   }
   const used = (id: number): HostToGuest => [Op.used, 0, id, 0];
-  await vi.waitFor(() => expect(guest.received).toHaveLength(count), { timeout: 10_000 });
+  await expect.poll(() => guest.received.length).toBe(count);
   expect(guest.received).toEqual(Array.from({ length: count }, (_, id) => spell(used(id))));
   expect(host.owner.received).toEqual(Array.from({ length: count }, (_, id) => spell(avail(id))));
   expect(guest.events.filter((event) => event === 'power-on')).toHaveLength(1);
@@ -112,7 +113,7 @@ test('the host dies and another one takes its port: the guest waits and powers o
   await guest.told('power-on', 'lost');
   host = new Host();
   expect(await host.server.listen('127.0.0.1', port)).toBe(port);
-  await vi.waitFor(() => expect(guest.events.at(-1)).toBe('power-on'), { timeout: 5000 });
+  await expect.poll(() => guest.events.at(-1)).toBe('power-on');
   expect(host.owner.events).toEqual(['power-on vm s1']);
 });
 
@@ -122,14 +123,14 @@ test('a guest that starts before its host gets through once there is one', async
   await guest.told('lost');
   host = new Host();
   await host.server.listen('127.0.0.1', port);
-  await vi.waitFor(() => expect(guest.events.at(-1)).toBe('power-on'), { timeout: 5000 });
+  await expect.poll(() => guest.events.at(-1)).toBe('power-on');
 });
 
 test('a refusal is final, over HTTP too', async () => {
   guest.connection.start();
   await guest.told('power-on');
   guest.connection.send([Op.status, 0]);
-  await vi.waitFor(() => expect(host.owner.received).toHaveLength(1));
+  await expect.poll(() => host.owner.received.length).toBe(1);
   const second = new Guest(endpointUrl(`ws://127.0.0.1:${port}`));
   second.connection.start();
   await second.told('refused duplicate-guest', 'closed');
@@ -143,6 +144,6 @@ test('close: the bye arrives and the host sees an orderly end', async () => {
   await guest.told('power-on');
   guest.connection.close('powering down');
   await guest.told('power-on', 'closed');
-  await vi.waitFor(() => expect(host.owner.events.at(-1)).toBe('end vm 1000 guest-gone'));
+  await expect.poll(() => host.owner.events.at(-1)).toBe('end vm 1000 guest-gone');
   expect(host.owner.received).toEqual([spell([Op.bye, 'powering down'])]);
 });

@@ -64,11 +64,11 @@ function copyOf(message: Message): Message {
   return values as unknown as Message;
 }
 
-type TestServerOptions = Partial<Omit<WsServerOptions, 'clock' | 'counters' | 'onLink'>>;
+type TestServerOptions = Partial<Omit<WsServerOptions, 'clock' | 'onLink'>>;
 
 /** A real server on a free port; every link it accepts is a Heard. */
 export class TestServer {
-  readonly counters: Counters<TransportCounter> = transportCounters();
+  readonly counters: Counters<TransportCounter>;
   readonly links: Heard[] = [];
   readonly server: WsServer;
   port = 0;
@@ -76,6 +76,7 @@ export class TestServer {
   readonly #scheme: string;
 
   constructor(clock: Clock = new RealClock(), options: TestServerOptions = {}) {
+    this.counters = options.counters ?? transportCounters();
     this.#scheme = options.tls === undefined ? 'ws' : 'wss';
     this.server = new WsServer({
       ...options,

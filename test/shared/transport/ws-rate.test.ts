@@ -14,6 +14,7 @@ import type { Message } from '../../../shared/protocol/messages.ts';
 import { Op } from '../../../shared/protocol/messages.ts';
 import { judgeEnd } from '../../../shared/transport/link-end.ts';
 import { DEFAULT_SERVER_LIMITS, NO_RATE_LIMITS } from '../../../shared/transport/server-limits.ts';
+import type { TransportCounter } from '../../../shared/transport/transport-counters.ts';
 import { type Heard, TestServer, upgradedSocket } from './ws-harness.ts';
 
 /** What guests send and do not read, through real sockets. */
@@ -68,14 +69,12 @@ function closeOf(socket: Socket): Promise<{ code: number; reason: string }> {
 describe('rate', () => {
   const limits = { messagesPerSecond: 1000, bytesPerSecond: 1e6, floodMs: 400 };
 
-  test.each<[string, Message, ProtocolErrorName]>([
-    ['small messages', status, 'MAX_MESSAGES_PER_SECOND'],
-    [
-      'large ones',
-      [Op.avail, 0, 0, new Uint8Array(60_000), new Uint8Array()],
-      'MAX_BYTES_PER_SECOND',
-    ],
-  ])('a flood of %s is slowed down, then closed 1013', async (_name, message, error) => {
+  const large: Message = [Op.avail, 0, 0, new Uint8Array(60_000), new Uint8Array()];
+
+  test.each<[string, Message, ProtocolErrorName, TransportCounter]>([
+    ['small messages', status, 'MAX_MESSAGES_PER_SECOND', 'MAX_INBOUND_MESSAGES'],
+    ['large ones', large, 'MAX_BYTES_PER_SECOND', 'MAX_INBOUND_BYTES'],
+  ])('a flood of %s is slowed down, then closed 1013', async (_name, message, error, full) => {
     host = await new TestServer(new RealClock(), { limits }).start();
     const startMs = performance.now();
     const socket = await flooder(message);
@@ -86,7 +85,7 @@ describe('rate', () => {
     expect(await heard.end).toEqual({ code: 1013, reason: error, byPeer: false });
     expect(host.counters.get(error)).toBe(1);
     expect(host.counters.get('rate_held')).toBeGreaterThan(0);
-    expect(host.counters.get('MAX_INBOUND_MESSAGES')).toBeGreaterThan(0);
+    expect(host.counters.get(full)).toBeGreaterThan(0);
     // Two seconds' worth at once, then the rate; one large message more may be owed.
     const allowed = 2 + seconds;
     expect(host.counters.get('messages_in')).toBeLessThanOrEqual(allowed * 1000);
@@ -134,9 +133,7 @@ describe('rate', () => {
   test('off: as much as comes is taken', async () => {
     host = await new TestServer(new RealClock(), { limits: NO_RATE_LIMITS }).start();
     await flooder(status);
-    await expect
-      .poll(() => host.counters.get('messages_in'), { timeout: 10_000 })
-      .toBeGreaterThan(2e5);
+    await expect.poll(() => host.counters.get('messages_in')).toBeGreaterThan(2e5);
     expect(host.counters.get('rate_held')).toBe(0);
   });
 });
@@ -160,7 +157,7 @@ describe('inbound queue', () => {
           before = now;
           return same;
         },
-        { interval: 100, timeout: 10_000 },
+        { interval: 100 },
       )
       .toBe(true);
     expect(before).toBeLessThan(32 * 2 ** 20);
@@ -187,7 +184,16 @@ describe('outbound', () => {
 
   test('a guest that sends and does not read is answered up to OUTBOUND_SOFT_BYTES', async () => {
     const [heard, socket] = await deafFlooder();
-    await expect.poll(() => host.counters.get('MAX_INBOUND_MESSAGES')).toBe(1);
+    // Until the system's buffers are full the socket drains now and then, and more is answered.
+    let before = -1;
+    const isStuck = (): boolean => {
+      const { length } = heard.messages;
+      const same = length === before && heard.link.bufferedBytes > 0;
+      before = length;
+      return same;
+    };
+    await expect.poll(isStuck, { interval: 100 }).toBe(true);
+    expect(host.counters.get('MAX_INBOUND_MESSAGES')).toBeGreaterThan(0);
     expect(heard.link.bufferedBytes).toBeGreaterThan(OUTBOUND_SOFT_BYTES);
     expect(heard.link.bufferedBytes).toBeLessThan(OUTBOUND_SOFT_BYTES + 16_384);
     expect(host.counters.get('OUTBOUND_SOFT_BYTES')).toBeGreaterThan(0);

@@ -163,6 +163,42 @@ describe('serving', () => {
     expect(server.counters.get('MAX_QMP_WAITING')).toBe(1);
   });
 
+  test('one that gives up leaves its place to another, without a turn of its own', async () => {
+    const server = await start({ maxWaiting: 1 });
+    const first = await connect();
+    await readUntil(first, GREETING);
+    for (let round = 0; round < 5; round++) {
+      const impatient = await connect();
+      impatient.end();
+      // The other side answers the end with its own when it has let go.
+      expect(await readUntil(impatient, /./)).toBe('');
+    }
+    const patient = await connect();
+    patient.end('{"execute": "qmp_capabilities", "id": 5}');
+    first.destroy();
+    expect(await readUntil(patient, reply(5))).toMatch(/^\{"QMP": .*\r\n\{"return": /);
+    expect(server.counters.get('MAX_QMP_WAITING')).toBe(0);
+  });
+
+  test('what a waiting client sends is not taken in beyond a buffer', async () => {
+    await start({ clock: new RealClock() });
+    const first = await connect();
+    await readUntil(first, GREETING);
+    first.write('{"execute": "qmp_capabilities", "id": 0}');
+    await readUntil(first, reply(0));
+    const second = await connect();
+    const long = `{"execute": "query-kvm", "id": "${'x'.repeat(65_536)}"}`;
+    second.end(`{"execute": "qmp_capabilities"}${long.repeat(32)}{"execute": "stop", "id": 99}`);
+    for (let id = 1; id < 200; id++) {
+      first.write(`{"execute": "query-kvm", "id": ${id}}`);
+      await readUntil(first, reply(id));
+    }
+    expect(second.writableLength).toBeGreaterThan(2 ** 20);
+    first.destroy();
+    const text = await readUntil(second, reply(99));
+    expect(text.match(/x{65536}/g)).toHaveLength(32);
+  });
+
   test('a client that resets its connection costs nobody else anything', async () => {
     const machine = new FakeMachine(512, clock);
     const server = await start({ machine, listen: { host: '127.0.0.1', port: 0 } });
@@ -325,6 +361,7 @@ describe('close', () => {
     await new Promise((resolve) => setImmediate(resolve));
     clock.advanceBy(QMP_CLOSE_TIMEOUT_MS);
     await closing;
+    expect(server.counters.get('QMP_CLOSE_TIMEOUT_MS')).toBe(1);
     expect(clock.nextDueMs()).toBeUndefined();
   });
 

@@ -1,6 +1,7 @@
 import type { FreeListDump } from '../../guest/mm/page/image.ts';
 import { ImageError, imageMemoryBytes, requireBootable } from '../../guest/mm/page/image-check.ts';
 import { PAGEBLOCK_PAGES } from '../../guest/mm/page/page-map.ts';
+import { MAX_PCP_BATCH } from '../../guest/mm/page/per-cpu-pages.ts';
 import { ramRegions, zoneSpans } from '../../guest/mm/page/ram.ts';
 import { ZONE_NAMES } from '../../guest/mm/page/zone.ts';
 import { formatSize, PAGE_SIZE } from '../../shared/lib/units.ts';
@@ -12,9 +13,6 @@ import { UnusableRecording } from './files.ts';
  * meta.json: else the recording cannot be used, and the file that says so is named.
  */
 
-/** zone_batchsize of the largest zone: 63 pages. */
-const MAX_BATCH = 63;
-
 /** Throws UnusableRecording for a dump of no guest, or of one with other RAM. */
 export function requireDumpOf(memoryBytes: number, dump: FreeListDump, where: string): void {
   try {
@@ -23,7 +21,6 @@ export function requireDumpOf(memoryBytes: number, dump: FreeListDump, where: st
     if (!(error instanceof ImageError)) throw error;
     throw new UnusableRecording(`${where}: ${error.message}`);
   }
-  for (const { name, pcp } of dump.zones) requireBatch(pcp.batch, `${where}: zone ${name}`);
   const ownBytes = imageMemoryBytes(dump);
   if (ownBytes !== memoryBytes) throw otherGuest(where, memoryBytes, formatSize(ownBytes));
 }
@@ -41,13 +38,7 @@ export function requireStateOf(memoryBytes: number, { zones }: BootState, where:
   for (const zone of zones) {
     const wrong = wrongNumber(zone);
     if (wrong !== undefined) throw new UnusableRecording(`${where}: zone ${zone.name}: ${wrong}`);
-    requireBatch(zone.pcp.batch, `${where}: zone ${zone.name}`);
   }
-}
-
-function requireBatch(batch: number, where: string): void {
-  if (batch >= 1 && batch <= MAX_BATCH) return;
-  throw new UnusableRecording(`${where}: batch is ${batch}, of 1 to ${MAX_BATCH}`);
 }
 
 /** The first number that no zone has. */
@@ -57,6 +48,9 @@ function wrongNumber(zone: ZoneState): string | undefined {
   if (min < 1 || min > low || low > high) return 'watermarks do not ascend from 1';
   if (!(managedPages <= presentPages && presentPages <= spannedPages)) {
     return 'managed, present, spanned do not ascend';
+  }
+  if (!(pcp.batch >= 1 && pcp.batch <= MAX_PCP_BATCH)) {
+    return `batch is ${pcp.batch}, of 1 to ${MAX_PCP_BATCH}`;
   }
   if (zone.lowmemReserve.length < ZONE_NAMES.length) return 'protection is of too few zones';
   const blocks = pageblocks.reduce((sum, count) => sum + count, 0);

@@ -109,6 +109,11 @@ describe('a dump that no allocator could have', () => {
       /PFN \d+ of order 8 and its buddy are both free/,
     ],
     ['a wrong count', changed(({ pcp }) => ({ pcp: { ...pcp, count: 1 } })), /pcp.count is 1/],
+    [
+      'a large batch',
+      changed(({ pcp }) => ({ pcp: { ...pcp, batch: 64 } })),
+      /DMA32: batch is 64, of 1 to 63/,
+    ],
     ['no watermarks', changed(() => ({ watermark: [0, 0, 0, 0] })), /watermarks do not ascend/],
     ['few managed', changed(() => ({ managed: 5 })), /more frames are free than managed \(5\)/],
     ['a lost scanner', changed(() => ({ compact })), /a scanner of compaction is outside/],

@@ -57,15 +57,12 @@ export class Round {
 
   /** A page of so many frames was tried. */
   ended(pfn: number, result: number, frames: number): void {
-    const { counts } = this;
-    const huge = frames > 1 ? 1 : 0;
     if (result === MOVE.done) {
-      counts.succeeded += frames;
-      counts.thpSucceeded += huge;
+      this.counts.succeeded += frames;
+      if (frames > 1) this.counts.thpSucceeded++;
     } else if (result === MOVE.failed) {
       this.#lost.push(pfn);
-      counts.failed += frames;
-      counts.thpFailed += huge;
+      this.#countFailed(frames);
     } else if (result === MOVE.again) {
       this.#from[this.#kept++] = pfn;
     } else {
@@ -102,14 +99,16 @@ export class Round {
     return left.length;
   }
 
+  #countFailed(frames: number): void {
+    this.counts.failed += frames;
+    if (frames > 1) this.counts.thpFailed++;
+  }
+
   #giveUpKept(): void {
-    const { counts } = this;
     for (let at = 0; at < this.#kept; at++) {
       const pfn = this.#from[at];
-      const order = this.#pages.allocOrder(pfn);
       this.#lost.push(pfn);
-      counts.failed += 1 << order;
-      if (order > 0) counts.thpFailed++;
+      this.#countFailed(1 << this.#pages.allocOrder(pfn));
     }
     this.#kept = 0;
   }
@@ -118,14 +117,8 @@ export class Round {
   #stop(pfn: number, frames: number): void {
     const untried = this.#from.slice(this.#at, this.#count);
     const again = this.#from.slice(0, this.#kept);
-    const { counts } = this;
-    counts.failed += frames;
-    if (frames > 1) counts.thpFailed++;
-    for (const kept of again) {
-      const order = this.#pages.allocOrder(kept);
-      counts.failed += 1 << order;
-      if (order > 0) counts.thpFailed++;
-    }
+    this.#countFailed(frames);
+    for (const kept of again) this.#countFailed(1 << this.#pages.allocOrder(kept));
     this.noTarget = true;
     this.#lost.push(...this.#split);
     this.#split = [];

@@ -2,7 +2,7 @@ import { PAGE_SIZE, SizeError } from '../../../shared/lib/units.ts';
 import { MIGRATETYPE_NAMES } from './gfp.ts';
 import type { FreeListDump } from './image.ts';
 import { MAX_ORDER, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES } from './page-map.ts';
-import { pindexToOrder } from './per-cpu-pages.ts';
+import { MAX_PCP_BATCH, pindexToOrder } from './per-cpu-pages.ts';
 import { FIRMWARE_TOP_PAGES, ramRegions, zoneSpans } from './ram.ts';
 import { ZONE_NAMES, type ZoneSpan } from './zone.ts';
 
@@ -89,6 +89,9 @@ function requireNumbers(zone: ZoneDump): void {
   const cached = pcp.lists.map((list, pindex) => list.length << pindexToOrder(pindex));
   const count = cached.reduce((sum, frames) => sum + frames, 0);
   require(count === pcp.count, `pcp.count is ${pcp.count}, its lists have ${count}`);
+  const { batch } = pcp;
+  const isBatch = batch >= 1 && batch <= MAX_PCP_BATCH;
+  require(isBatch, `batch is ${batch}, of 1 to ${MAX_PCP_BATCH}`);
   const free = zone.free_area.map((area, order) => {
     return MIGRATETYPE_NAMES.reduce((sum, name) => sum + area[name].length, 0) << order;
   });

@@ -13,6 +13,7 @@ import {
   type Places,
 } from './page-list.ts';
 import {
+  MAX_PCP_BATCH,
   NR_PCP_LISTS,
   orderToPindex,
   PAGE_ALLOC_COSTLY_ORDER,
@@ -30,8 +31,8 @@ export function stepBlock(zone: Zone, pfn: number, order: number, event: number)
   else zone.pages.states.stepRange(pfn, 1 << order, event);
 }
 
-/** Blocks between two lists; nothing here outlives one call. The largest batch of a zone is 63. */
-const BLOCKS = new Int32Array(256);
+/** Blocks between two lists; nothing here outlives one call. */
+const BLOCKS = new Int32Array(MAX_PCP_BATCH);
 
 function stepBlocks(zone: Zone, count: number, order: number, event: number): void {
   if (order === 0) zone.pages.states.stepEach(BLOCKS, 0, count, event);

@@ -5,6 +5,8 @@ import { PAGEBLOCK_ORDER } from './page-map.ts';
 export const PAGE_ALLOC_COSTLY_ORDER = 3;
 /** CONFIG_PCP_BATCH_SCALE_MAX. */
 export const PCP_BATCH_SCALE_MAX = 5;
+/** zone_batchsize of the largest zones, in frames: no list is refilled by more. */
+export const MAX_PCP_BATCH = 63;
 /** Three migratetypes for each of orders 0 to 3, and one list of huge pages. */
 export const NR_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1) + 1;
 const HUGE_PINDEX = NR_PCP_LISTS - 1;

@@ -1,36 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { GFP_KERNEL, MIGRATETYPE } from '../../../guest/mm/page/gfp.ts';
-import { freeListDumpSchema } from '../../../guest/mm/page/image.ts';
 import type { KmemEvent } from '../../../guest/workload/kmem-trace.ts';
 import { runAllocator } from '../../../lab/verify/allocator-run.ts';
 import { MIB } from '../../../shared/lib/units.ts';
+import { smallDump } from './small-dump.ts';
 
 const BLOCK = 8192;
-const FREE = { 6: BLOCK + 320, 7: BLOCK + 384 } as Readonly<Record<number, number>>;
 
-/** A 64 MiB guest in which 192 frames of one pageblock are free, and all others in use. */
-const before = freeListDumpSchema.parse({
-  zones: [
-    {
-      name: 'DMA32',
-      start_pfn: 4096,
-      managed: 12000,
-      spanned: 12256,
-      present: 12256,
-      watermark: [1, 2, 3, 4],
-      lowmem_reserve: [0, 0, 0, 0, 0],
-      free_area: Array.from({ length: 11 }, (_, order) => ({
-        unmovable: [],
-        movable: FREE[order] === undefined ? [] : [FREE[order]],
-        reclaimable: [],
-        highatomic: [],
-        isolate: [],
-      })),
-      pcp: { count: 0, high: 100, batch: 1, lists: Array.from({ length: 13 }, () => []) },
-    },
-  ],
-  pageblock_migratetype: Array.from({ length: 32 }, () => MIGRATETYPE.movable),
-});
+/** 192 frames of one pageblock are free, and all others in use. */
+const before = smallDump({ movable: { 6: [BLOCK + 320], 7: [BLOCK + 384] }, batch: 1 });
 
 const KERNEL_REQUEST: KmemEvent = {
   kind: 'A',

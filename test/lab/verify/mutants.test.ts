@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { GuestMemory } from '../../../guest/mm/memory.ts';
 import { GFP_BALLOON, GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from '../../../guest/mm/page/gfp.ts';
-import { freeListDumpSchema } from '../../../guest/mm/page/image.ts';
 import type { KmemEvent } from '../../../guest/workload/kmem-trace.ts';
 import { UnusableRecording } from '../../../lab/verify/files.ts';
 import { reportText } from '../../../lab/verify/report.ts';
@@ -11,6 +10,7 @@ import { runRecording } from '../../../lab/verify/runner.ts';
 import { replayTrace } from '../../../lab/verify/trace-player.ts';
 import { MIB } from '../../../shared/lib/units.ts';
 import { type Change, inText, withMutant } from './mutants.ts';
+import { smallDump } from './small-dump.ts';
 
 // Whatever is in a recording, verify compares it or says in one line that it cannot be used.
 
@@ -85,30 +85,12 @@ describe('a changed recording', () => {
 const BLOCK = 8192;
 const ZONE_END = 16_352;
 
-/** 64 MiB: a block of 1,024 frames is free, 16 on per-CPU lists, all others are in use. */
-const image = freeListDumpSchema.parse({
-  zones: [
-    {
-      name: 'DMA32',
-      start_pfn: 4096,
-      managed: 12000,
-      spanned: 12256,
-      present: 12256,
-      watermark: [1, 2, 3, 4],
-      lowmem_reserve: [0, 0, 0, 0, 0],
-      free_area: Array.from({ length: 11 }, (_, order) => ({
-        ...{ unmovable: [], movable: order === 10 ? [BLOCK] : [], reclaimable: [] },
-        ...{ highatomic: [], isolate: [] },
-      })),
-      pcp: {
-        ...{ count: 16, high: 100, batch: 4 },
-        lists: Array.from({ length: 13 }, (_, pindex) =>
-          pindex === 1 ? Array.from({ length: 16 }, (__, index) => 4100 + index * 2) : [],
-        ),
-      },
-    },
-  ],
-  pageblock_migratetype: Array.from({ length: 32 }, (_, block) => (block % 3 === 0 ? 0 : 1)),
+/** A block of 1,024 frames is free, 16 on a per-CPU list, all others are in use. */
+const image = smallDump({
+  movable: { 10: [BLOCK] },
+  batch: 4,
+  cached: Array.from({ length: 16 }, (_, index) => 4100 + index * 2),
+  typeOf: (block) => (block % 3 === 0 ? 0 : 1),
 });
 
 const event: fc.Arbitrary<KmemEvent> = fc.record(

@@ -6,7 +6,7 @@ import {
   GFP_KERNEL,
   MIGRATETYPE,
 } from '../../../guest/mm/page/gfp.ts';
-import { type FreeListDump, freeListDumpSchema } from '../../../guest/mm/page/image.ts';
+import type { FreeListDump } from '../../../guest/mm/page/image.ts';
 import { PAGE_STATE } from '../../../guest/mm/page/page-lifecycle.ts';
 import { listNodes } from '../../../guest/mm/page/page-list.ts';
 import type { KmemEvent } from '../../../guest/workload/kmem-trace.ts';
@@ -15,37 +15,12 @@ import { compareFreeLists } from '../../../lab/verify/free-lists.ts';
 import { replayTrace } from '../../../lab/verify/trace-player.ts';
 import { comparedState, compareZoneState } from '../../../lab/verify/zone-state.ts';
 import { MIB } from '../../../shared/lib/units.ts';
+import { smallDump } from './small-dump.ts';
 
 const BLOCK = 8192;
 
-/** A 64 MiB guest with one free block of 1,024 frames; per-CPU lists take two blocks at a time. */
-function dump(): FreeListDump {
-  const empty = () => ({
-    unmovable: [],
-    movable: [],
-    reclaimable: [],
-    highatomic: [],
-    isolate: [],
-  });
-  const area = Array.from({ length: 11 }, empty);
-  const movable = { ...empty(), movable: [BLOCK] };
-  return freeListDumpSchema.parse({
-    zones: [
-      {
-        name: 'DMA32',
-        start_pfn: 4096,
-        managed: 12000,
-        spanned: 12256,
-        present: 12256,
-        watermark: [1, 2, 3, 4],
-        lowmem_reserve: [0, 0, 0, 0, 0],
-        free_area: [...area.slice(0, 10), movable],
-        pcp: { count: 0, high: 100, batch: 2, lists: Array.from({ length: 13 }, () => []) },
-      },
-    ],
-    pageblock_migratetype: Array.from({ length: 32 }, () => 1),
-  });
-}
+/** One block of 1,024 frames is free; per-CPU lists take two blocks at a time. */
+const dump = (): FreeListDump => smallDump({ movable: { 10: [BLOCK] }, batch: 2 });
 
 const boot = (): GuestMemory => GuestMemory.boot({ memoryBytes: 64 * MIB, image: dump() });
 

@@ -39,14 +39,14 @@ function resize(pool: GiganticPagePool, count: number): number {
 describe('the pool of huge pages of 1 GiB (hugepages-1048576kB/nr_hugepages)', () => {
   it('grows until there is no range to be had, and gives the last ones back', () => {
     const supply = new FakeSupply(GIGANTIC_PAGES * 4, GIGANTIC_PAGES * 6);
-    const pool = new GiganticPagePool(supply, new Set());
+    const pool = new GiganticPagePool(supply, { beginsAt: () => false });
     expect([resize(pool, 5), pool.count]).toEqual([2, 2]);
     expect(resize(pool, 1)).toBe(1);
     expect([pool.pfns, supply.free]).toEqual([[GIGANTIC_PAGES * 4], [GIGANTIC_PAGES * 6]]);
   });
 
   it('says of its own pages, and of those of 2 MiB, that they are in a pool', () => {
-    const small = new Set([GIGANTIC_PAGES * 6 + 512]);
+    const small = { beginsAt: (pfn: number) => pfn === GIGANTIC_PAGES * 6 + 512 };
     const supply = new FakeSupply(GIGANTIC_PAGES * 4, GIGANTIC_PAGES * 6, GIGANTIC_PAGES * 7);
     const pool = new GiganticPagePool(supply, small);
     resize(pool, 1);
